@@ -1,0 +1,28 @@
+"""Gradient descent on data streams at the speed of compiled code, behind river's interface."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import evaluate, linear_model, optim, stream
+    from ._save import load, save
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "evaluate", "linear_model", "load", "optim", "save", "stream"]
+
+_HOME = {"load": "_save", "save": "_save"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a sub-package or a top-level function on first use, so that importing stays cheap."""
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
