@@ -1,0 +1,304 @@
+"""Names of features and their slots, and the dict reader that runs inside kernels.
+
+The reader's rule: no Python code may run in a kernel. It takes exact ``float``, ``int`` and
+``bool`` values, and keys that either *are* objects the model owns or are exact ``str`` or ``int``
+looked up in a dict of such keys. All else makes it return a status before anything is written, and
+Python goes on: ``__float__``, ``__hash__`` and ``__eq__`` may change the dict, re-enter the model or
+raise.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import numpy as np
+from numba import carray
+from numpy.typing import NDArray
+
+from ._jit import (
+    LIMIT,
+    dict_get,
+    dict_next,
+    doubles_at,
+    error_clear,
+    error_occurred,
+    float_as_double,
+    int_as_double,
+    int_as_int64,
+    jitable,
+    load_double,
+    load_word,
+    stack_words,
+    store_word,
+    words_at,
+)
+
+# Words of the control block: one int64 array a model, so that a call has one argument for all.
+(
+    FLOAT, INT, BOOL, DICT, STR, NONE,  # addresses of types, and of None
+    FLOAT_OFFSET,  # of the number in a float object; 0: ask CPython
+    INDEX,  # address of the dict: name -> slot, exact str and int keys only
+    KEYS, ORDER, N_KEYS,  # addresses of names by slot, slot expected at each position, how many
+    X, SLOT, CAPACITY,  # scratch: the values read and their slots
+    LOOKUPS, ADOPT_AT,  # rows in a row that needed look-ups; at how many Python adopts the keys
+    LOADED, GIVEN,  # values that Python loaded into the scratch; address of its target and weight
+    BUSY,  # another thread's kernel is learning
+    NEGATIVE, POSITIVE, IS_BINARY,  # addresses of the labels that the model owns
+    WEIGHTS, SLOTS, CHARGED, SCALARS,  # addresses of the state
+    RATES, N_RATES, RATE_STEP, RATES_START,  # table of coming rates
+) = range(30)  # fmt: skip
+N_WORDS = 30
+
+# What kernels return. Python goes on from any but OK and NOOP, with nothing written.
+OK = 0
+NOOP = 1  # weight 0
+NOT_READ = -1  # not an exact dict, or a key or value that only Python may read
+NOT_TARGET = -2  # a label or target that only Python may read
+NOT_WEIGHT = -3
+BAD_ROW = -4  # a feature is NaN, infinite or too large
+BAD_TARGET = -5
+BAD_WEIGHT = -6
+OVERFLOW = -7  # the raw output or the gradient is not finite or too large
+REFILL = -8  # the table of rates is used up
+IS_BUSY = -9
+ADOPT = -10  # the stream has other key objects than the model: take them over
+STATUS_NAMES = {
+    OK: "OK", NOOP: "NOOP", NOT_READ: "NOT_READ", NOT_TARGET: "NOT_TARGET", NOT_WEIGHT: "NOT_WEIGHT",
+    BAD_ROW: "BAD_ROW", BAD_TARGET: "BAD_TARGET", BAD_WEIGHT: "BAD_WEIGHT", OVERFLOW: "OVERFLOW",
+    REFILL: "REFILL", IS_BUSY: "IS_BUSY", ADOPT: "ADOPT",
+}  # fmt: skip
+
+DENSE = 1 << 40  # flag in the reader's count: every value stands in its slot's position
+
+FIRST_ADOPTION = 32  # rows of look-ups before keys are adopted; doubles each time
+
+
+@jitable
+def read_number(v, c):  # type: ignore[no-untyped-def]
+    """Return the number in the object at ``v``, NaN where only Python may read it."""
+    kind = load_word(v + 8)
+    if kind == c[FLOAT]:
+        if c[FLOAT_OFFSET] != 0:
+            return load_double(v + c[FLOAT_OFFSET])
+        return float_as_double(v)
+    if kind == c[INT] or kind == c[BOOL]:
+        number = int_as_double(v)
+        if number == -1.0 and error_occurred() != 0:  # an int beyond float's range
+            error_clear()
+            return np.nan
+        return number
+    return np.nan
+
+
+@jitable
+def read_known(d, c):  # type: ignore[no-untyped-def]
+    """Read the dict at ``d`` into the scratch; all its names must be known.
+
+    Returns the count, with the DENSE flag when position equals slot throughout, or NOT_READ.
+    """
+    if load_word(d + 8) != c[DICT]:
+        return NOT_READ
+    cursor = stack_words()
+    store_word(cursor, 0)
+    x = carray(doubles_at(c[X]), (c[CAPACITY],))
+    slot = carray(words_at(c[SLOT]), (c[CAPACITY],))
+    keys = carray(words_at(c[KEYS]), (c[CAPACITY],))
+    order = carray(words_at(c[ORDER]), (c[CAPACITY],))
+    n_keys = c[N_KEYS]
+    float_type = c[FLOAT]
+    offset = c[FLOAT_OFFSET]
+    dense = True
+    looked_up = False
+    i = 0
+    while dict_next(d, cursor, cursor + 8, cursor + 16) != 0:
+        if i >= n_keys:
+            return NOT_READ
+        key = load_word(cursor + 8)
+        j = order[i]
+        if key != keys[j]:
+            kind = load_word(key + 8)
+            if kind != c[STR] and kind != c[INT]:
+                return NOT_READ
+            found = dict_get(c[INDEX], key)
+            if found == 0:
+                if error_occurred() != 0:
+                    error_clear()
+                return NOT_READ
+            j = int_as_int64(found)
+            order[i] = j
+            looked_up = True
+        slot[i] = j
+        if j != i:
+            dense = False
+        v = load_word(cursor + 16)
+        if load_word(v + 8) == float_type and offset != 0:
+            x[i] = load_double(v + offset)
+        else:
+            number = read_number(v, c)
+            if number != number:
+                return NOT_READ
+            x[i] = number
+        i += 1
+    if looked_up:
+        c[LOOKUPS] += 1
+        if c[LOOKUPS] >= c[ADOPT_AT]:
+            return ADOPT
+    return i | DENSE if dense else i
+
+
+@jitable
+def read_to_predict(d, c):  # type: ignore[no-untyped-def]
+    """Read the dict at ``d`` into the scratch, unknown names left out; as `read_known`.
+
+    Their values are read all the same (into the place that the next known one overwrites), so that
+    what is refused does not depend on what the model has seen.
+    """
+    if load_word(d + 8) != c[DICT]:
+        return NOT_READ
+    cursor = stack_words()
+    store_word(cursor, 0)
+    x = carray(doubles_at(c[X]), (c[CAPACITY],))
+    slot = carray(words_at(c[SLOT]), (c[CAPACITY],))
+    keys = carray(words_at(c[KEYS]), (c[CAPACITY],))
+    order = carray(words_at(c[ORDER]), (c[CAPACITY],))
+    n_keys = c[N_KEYS]
+    float_type = c[FLOAT]
+    offset = c[FLOAT_OFFSET]
+    dense = True
+    i = 0
+    position = 0
+    while dict_next(d, cursor, cursor + 8, cursor + 16) != 0:
+        key = load_word(cursor + 8)
+        j = np.int64(-1)
+        if position < n_keys and key == keys[order[position]]:
+            j = order[position]
+        else:
+            kind = load_word(key + 8)
+            if kind != c[STR] and kind != c[INT]:
+                return NOT_READ
+            found = dict_get(c[INDEX], key)
+            if found != 0:
+                j = int_as_int64(found)
+            elif error_occurred() != 0:
+                error_clear()
+                return NOT_READ
+        v = load_word(cursor + 16)
+        if load_word(v + 8) == float_type and offset != 0:
+            number = load_double(v + offset)
+        else:
+            number = read_number(v, c)
+        if not (abs(number) <= LIMIT):
+            return NOT_READ
+        if j >= 0:
+            if i >= n_keys:
+                return NOT_READ
+            x[i] = number
+            slot[i] = j
+            if j != i:
+                dense = False
+            i += 1
+        position += 1
+    return i | DENSE if dense else i
+
+
+def _native_reader() -> bool:
+    """Tell whether objects lie in memory as the reader expects: CPython with a GIL, 64 bits."""
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return sys.implementation.name == "cpython" and bool(gil) and sys.maxsize > 2**32
+
+
+def _float_offset() -> int:
+    """Offset of the number in a float object, checked on one; 0 when it is elsewhere."""
+    sample = 1234.5678
+    offset = 16
+    return offset if ctypes.c_double.from_address(id(sample) + offset).value == sample else 0
+
+
+NATIVE = _native_reader()
+
+
+class Features:
+    """Names of features in the order they were met, and where kernels find them.
+
+    Owns every key object whose address is in ``keys``: an address of an object that may have
+    been freed would soon be another name's.
+    """
+
+    def __init__(self, names: Iterable[Hashable] = ()) -> None:
+        self.names: list[Hashable] = []
+        self._index: dict[Hashable, int] = {}  # exact str and int: comparing them runs no Python code
+        self._others: dict[Hashable, int] = {}
+        self.keys = np.zeros(0, dtype=np.int64)
+        self.order = np.zeros(0, dtype=np.int64)
+        for name in names:
+            self.add(name)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def get(self, name: Hashable) -> int | None:
+        """Slot of ``name``, None when it is not known. May run the key's own ``__eq__``."""
+        slot = self._index.get(name)
+        return self._others.get(name) if slot is None and self._others else slot
+
+    def add(self, name: Hashable) -> int:
+        """Slot of ``name``, a new one when it is not known."""
+        slot = self.get(name)
+        if slot is None:
+            slot = len(self.names)
+            if isinstance(name, np.generic):
+                name = name.item()
+            self.names.append(name)
+            (self._index if type(name) in (str, int) else self._others)[name] = slot
+            if slot < len(self.keys):
+                self._place(slot)
+        return slot
+
+    def truncate(self, n: int) -> None:
+        """Forget the names from slot ``n`` on."""
+        for name in self.names[n:]:
+            self._index.pop(name, None)
+            self._others.pop(name, None)
+        del self.names[n:]
+        self.reserve(len(self.keys))
+
+    def adopt(self, x: dict[Hashable, Any]) -> None:
+        """Own the key objects of ``x`` in place of the equal ones: later rows with them are read faster."""
+        for key in x:
+            if type(key) is str or type(key) is int:
+                slot = self._index.get(key)
+                if slot is not None:
+                    self.names[slot] = key
+                    self._place(slot)
+
+    def _place(self, slot: int) -> None:
+        self.keys[slot] = id(self.names[slot])
+
+    def reserve(self, capacity: int) -> None:
+        """Make room for ``capacity`` names in the arrays that kernels read."""
+        self.keys = np.zeros(capacity, dtype=np.int64)
+        self.order = np.arange(capacity, dtype=np.int64)
+        for slot in range(len(self.names)):
+            self._place(slot)
+
+    def point(self, control: NDArray[np.int64]) -> None:
+        """Write the addresses that the reader needs."""
+        control[INDEX] = id(self._index)
+        control[KEYS] = self.keys.ctypes.data
+        control[ORDER] = self.order.ctypes.data
+        control[N_KEYS] = len(self.names)
+
+
+def new_control() -> NDArray[np.int64]:
+    """Return a control block with what is the same for all models."""
+    control = np.zeros(N_WORDS, dtype=np.int64)
+    for word, value in ((FLOAT, float), (INT, int), (BOOL, bool), (STR, str), (NONE, None)):
+        control[word] = id(value)
+    # Without a native reader no object's type equals DICT, and every row goes through Python.
+    control[DICT] = id(dict) if NATIVE else 0
+    control[FLOAT_OFFSET] = _float_offset() if NATIVE else 0
+    control[ADOPT_AT] = FIRST_ADOPTION
+    return control

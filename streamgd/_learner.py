@@ -1,0 +1,812 @@
+"""The base of linear learners: parameters, state, and the ways from a user's call to a kernel."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import threading
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _features as f
+from . import _rows
+from ._errors import InvalidRow, InvalidType, InvalidValue, overflow, real, weight
+from ._targets import Labels, Numbers
+from .kernels import linear
+from .optim import SGD, _accept, initializers, penalties
+from .optim.base import Initializer, Loss, Optimizer, Penalty, Scheduler
+
+Floats = NDArray[np.float64]
+
+N_RATES = 1024  # rates that are computed at once
+LARGEST_RATE = 1e100
+CHUNK = 1 << 23  # values a kernel reads before it returns to Python: some 20 to 50 ms
+ONE = np.ones(1)
+
+
+def _not_bound(*_: Any) -> int:
+    """Stand in for the learning kernel until the first call, so that making a model compiles nothing."""
+    return f.NOT_READ
+
+
+def _not_bound_to_predict(*_: Any) -> float:
+    return math.nan
+
+
+class LinearLearner:
+    """What linear learners share. Subclasses add river's base class and what a target is.
+
+    The state is arrays that the learner owns: ``weights``, one row of ``slots`` for each float that
+    the optimizer keeps of a coordinate, ``charged`` (L1 received), and a vector of scalars. All
+    that has addresses in it (control block, kernels, scratch) is rebuilt, never copied.
+    """
+
+    PARAMETERS: ClassVar[frozenset[str]] = frozenset(
+        {"optimizer", "loss", "l2", "l1", "intercept_lr", "clip_gradient", "initializer", "on_invalid"}
+    )
+    _RUNTIME: ClassVar[frozenset[str]] = frozenset(
+        {"_control", "_address", "_kernel", "_predict_kernel", "_hp", "_pieces", "_rates", "_given"}
+        | {"_scratch", "_scratch_slots", "_lock", "_last_columns", "_configured"}
+    )
+    _default_loss: ClassVar[type[Loss]]
+
+    optimizer: Optimizer
+    loss: Loss
+    l2: float
+    l1: float
+    intercept_init: float
+    intercept_lr: Scheduler
+    clip_gradient: float
+    initializer: Initializer
+    on_invalid: Literal["raise", "skip"]
+
+    def __init__(
+        self,
+        optimizer: Any,
+        loss: Any,
+        l2: float,
+        l1: float,
+        intercept_init: float,
+        intercept_lr: Any,
+        clip_gradient: float,
+        initializer: Any,
+        on_invalid: Literal["raise", "skip"],
+        targets: Numbers | Labels,
+    ) -> None:
+        self._configured = False
+        self.optimizer = SGD(0.01) if optimizer is None else optimizer
+        self.loss = self._default_loss() if loss is None else loss
+        self.l2 = l2
+        self.l1 = l1
+        self.intercept_init = real(intercept_init, "intercept_init")
+        self.intercept_lr = intercept_lr
+        self.clip_gradient = clip_gradient
+        self.initializer = initializers.Zeros() if initializer is None else initializer
+        self.on_invalid = on_invalid
+        self.n_invalid = 0
+        self._targets = targets
+        self._features = f.Features()
+        self._y_name: Any = None
+        self._epochs: int | None = None
+        self._scalars = np.zeros(linear.n_scalars(type(self.optimizer)))
+        self._scalars[linear.INTERCEPT] = self.intercept_init
+        self._weights = np.zeros(0)
+        self._charged = np.zeros(0)
+        self._slots = np.zeros((max(1, self.optimizer.n_slots), 0))
+        self._start()
+
+    # -- parameters ----------------------------------------------------------------------------
+
+    @property
+    def _mutable_attributes(self) -> set[str]:
+        return set(self.PARAMETERS)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self.PARAMETERS:
+            object.__setattr__(self, name, value)
+            return
+        value = self._accept(name, value)
+        if not self.__dict__.get("_configured"):
+            object.__setattr__(self, name, value)
+            return
+        with self._lock:
+            before = getattr(self, name)
+            object.__setattr__(self, name, value)
+            try:
+                self._configure()
+            except ValueError:
+                object.__setattr__(self, name, before)
+                raise
+
+    def _accept(self, name: str, value: Any) -> Any:
+        """Check and convert one parameter. A dict (river's ``mutate``) changes fields of a piece."""
+        what = f"{type(self).__name__}({name}=...)"
+        if isinstance(value, Mapping):
+            return getattr(self, name).replace(**value)
+        if name == "optimizer":
+            return _accept.optimizer(value, what)
+        if name == "loss":
+            loss = _accept.loss(value, what)
+            if loss.binary != self._default_loss.binary:
+                kind = "a binary" if self._default_loss.binary else "a regression"
+                raise ValueError(f"{what}: {type(loss).__name__} is not {kind} loss")
+            return loss
+        if name == "initializer":
+            return _accept.initializer(value, what)
+        if name == "intercept_lr":
+            return _accept.scheduler(value, what)
+        if name == "on_invalid":
+            if value not in ("raise", "skip"):
+                raise ValueError(f"{what}: got {value!r}; it is 'raise' or 'skip'")
+            return value
+        if not isinstance(value, numbers.Real) or not 0 <= float(value) < math.inf:
+            raise ValueError(f"{what}: got {value!r}; it must be a finite number, at least 0")
+        return float(value)
+
+    def _penalty(self) -> Penalty:
+        if (self.l1 or self.l2) and not self.optimizer.penalties:
+            raise ValueError(
+                f"{type(self.optimizer).__name__} takes no l1 or l2 penalty; leave them 0, or use AdaGrad"
+            )
+        return penalties.ElasticNet(self.l1, self.l2) if self.l1 else penalties.L2(self.l2)
+
+    def _configure(self) -> None:
+        """Bring what derives from the parameters up to date; kernels are bound when they are needed."""
+        penalty = self._penalty()
+        old = self.__dict__.get("_pieces")
+        self._pieces: linear.Pieces = (type(self.loss), type(self.optimizer), type(penalty))
+        self._hp = (self.loss.hp(), self.optimizer.hp(), penalty.hp(), self.clip_gradient)
+        self._kernel: Any = _not_bound
+        self._predict_kernel: Any = _not_bound_to_predict
+        if old is not None and old[1] is not self._pieces[1]:
+            # Another optimizer starts anew, with its own count of updates, as in river.
+            kept = self._scalars[: linear.OPTIMIZER].copy()
+            self._scalars = np.zeros(linear.n_scalars(self._pieces[1]))
+            self._scalars[: linear.OPTIMIZER] = kept
+            self._scalars[linear.T] = 0.0
+            self._slots = np.zeros((max(1, self.optimizer.n_slots), len(self._weights)))
+        if old is not None:
+            n = len(self._features)
+            self._weights[n:] = self.initializer.values(n, len(self._weights))
+            self._publish()
+        self._control[f.N_RATES] = 0
+
+    # -- state ---------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Make what is never copied: control block, scratch, lock."""
+        self._lock = threading.RLock()
+        self._control = f.new_control()
+        self._address = self._control.ctypes.data
+        self._given = np.zeros(2)  # target and weight that Python read
+        self._rates = np.zeros((1, 3))
+        self._last_columns: tuple[list[Hashable], NDArray[np.int64], bool] | None = None
+        self._configure()
+        self._grow(16)
+        self._configured = True
+
+    def _grow(self, needed: int) -> None:
+        """Make room for ``needed`` features."""
+        capacity = len(self._weights)
+        n = capacity
+        if needed > capacity or not hasattr(self, "_scratch"):
+            capacity = max(16, capacity)
+            while capacity < needed:
+                capacity *= 2
+        old = (self._weights, self._slots, self._charged)  # alive until the control block has the new ones
+        self._weights = np.empty(capacity)
+        self._weights[:n] = old[0]
+        self._weights[n:] = self.initializer.values(n, capacity)
+        self._slots = np.zeros((len(old[1]), capacity))
+        self._slots[:, :n] = old[1]
+        self._charged = np.zeros(capacity)
+        self._charged[:n] = old[2]
+        self._scratch = np.zeros(capacity)
+        self._scratch_slots = np.zeros(capacity, dtype=np.int64)
+        self._features.reserve(capacity)
+        self._publish()
+
+    def _publish(self) -> None:
+        """Write all addresses into the control block at once: a kernel sees the old or the new ones."""
+        control = self._control.copy()
+        self._features.point(control)
+        control[f.X] = self._scratch.ctypes.data
+        control[f.SLOT] = self._scratch_slots.ctypes.data
+        control[f.CAPACITY] = len(self._weights)
+        control[f.WEIGHTS] = self._weights.ctypes.data
+        control[f.SLOTS] = self._slots.ctypes.data
+        control[f.CHARGED] = self._charged.ctypes.data
+        control[f.SCALARS] = self._scalars.ctypes.data
+        control[f.RATES] = self._rates.ctypes.data
+        control[f.GIVEN] = self._given.ctypes.data
+        control[f.LOADED] = -1
+        if isinstance(self._targets, Labels):
+            control[f.IS_BINARY] = 1
+            for word, label in ((f.NEGATIVE, self._targets.negative), (f.POSITIVE, self._targets.positive)):
+                control[word] = 0 if label is None else id(label)
+        self._control[:] = control
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            state = {k: v for k, v in self.__dict__.items() if k not in self._RUNTIME}
+            n = len(self._features)
+            state["_features"] = list(self._features.names)
+            state["_weights"] = self._weights[:n].copy()
+            state["_slots"] = self._slots[:, :n].copy()
+            state["_charged"] = self._charged[:n].copy()
+            state["_scalars"] = self._scalars.copy()
+            state["_targets"] = self._targets.copy() if isinstance(self._targets, Labels) else Numbers()
+            return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._features = f.Features(state["_features"])
+        self._start()
+
+    def clone(self, new_params: Any = None, include_attributes: bool = False) -> Any:
+        """Return a model with the same parameters that has learned nothing (river's ``clone``).
+
+        With ``include_attributes`` it also has what this one has learned.
+        """
+        clone = super().clone(new_params)  # type: ignore[misc]
+        if include_attributes:
+            parameters = self._get_params()  # type: ignore[attr-defined]
+            kept = {k: v for k, v in self.__getstate__().items() if k not in parameters}
+            if type(clone.optimizer) is not type(self.optimizer):
+                kept = {k: v for k, v in kept.items() if k not in ("_slots", "_scalars")}
+                kept["_slots"] = np.zeros((len(clone._slots), len(self._features)))
+            clone.__setstate__({**clone.__getstate__(), **kept})
+        return clone
+
+    @property
+    def _raw_memory_usage(self) -> int:
+        """Bytes of the state and the names (without the compiled kernels, which models share)."""
+        import sys
+
+        arrays = (self._weights, self._slots, self._charged, self._scalars, self._rates, self._control)
+        more = (self._scratch, self._scratch_slots, self._features.keys, self._features.order)
+        names = self._features.names
+        return sum(a.nbytes for a in (*arrays, *more)) + sum(map(sys.getsizeof, names)) + 96 * len(names)
+
+    @property
+    def weights(self) -> dict[Hashable, float]:
+        """The weights by feature, a new dict."""
+        return dict(zip(self._features.names, self._weights.tolist(), strict=False))
+
+    @property
+    def intercept(self) -> float:
+        """The intercept."""
+        return float(self._scalars[linear.INTERCEPT])
+
+    @intercept.setter
+    def intercept(self, value: float) -> None:
+        self._scalars[linear.INTERCEPT] = real(value, "the intercept")
+
+    @property
+    def n_updates(self) -> int:
+        """Updates done (a mini-batch is one)."""
+        return int(self._scalars[linear.T])
+
+    @property
+    def n_samples(self) -> int:
+        """Samples learned from (those of weight 0 are not)."""
+        return int(self._scalars[linear.SAMPLES])
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next update."""
+        return float(self._rates_at(self.optimizer.scheduler, np.array([self.n_updates]))[0])
+
+    def _unit_test_skips(self) -> set[str]:
+        # learn_many is one step on the mean gradient, not a step for each row: so in river.
+        return {"check_learn_many_matches_learn_one"}
+
+    # -- learning rates ------------------------------------------------------------------------
+
+    def _rates_at(self, scheduler: Scheduler, updates: NDArray[np.int64]) -> Floats:
+        """Rates when ``updates`` will have been done, one sample each from now on."""
+        if scheduler.per == "update":
+            time = updates
+        elif scheduler.per == "sample" or scheduler.epoch_size is not None:
+            time = updates + (self.n_samples - self.n_updates)
+        elif self._epochs is None:
+            raise ValueError(
+                f"{scheduler!r} counts epochs, and a stream has none: give it epoch_size=..., the samples "
+                "in an epoch, or per='sample'"
+            )
+        else:
+            time = np.full_like(updates, self._epochs)
+        rates = np.asarray(scheduler.get_many(time), dtype=np.float64)
+        bad = ~(np.abs(rates) <= LARGEST_RATE)
+        if bad.any():
+            at = int(time[bad.argmax()])
+            raise ValueError(f"{scheduler!r}: the rate at time {at} is {rates[bad.argmax()]!r}")
+        return rates
+
+    def _fill_rates(self) -> None:
+        """Compute the table of coming rates: of this update, of the next one, of the intercept."""
+        schedule = self.optimizer.scheduler
+        constant = schedule.constant and self.intercept_lr.constant
+        # A table starts at a multiple of its length, so that its values do not depend on when it was made.
+        start = 0 if constant else self.n_updates - self.n_updates % N_RATES
+        n = 1 if constant else N_RATES
+        updates = np.arange(start, start + n + 1)
+        rates = self._rates_at(schedule, updates)
+        intercept = self._rates_at(self.intercept_lr, updates[:-1])
+        table = np.stack([rates[:-1], rates[1:], intercept], axis=1)
+        old, self._rates = self._rates, table
+        control = self._control.copy()
+        control[f.RATES] = table.ctypes.data
+        control[f.N_RATES] = n
+        control[f.RATE_STEP] = 0 if constant else 1
+        control[f.RATES_START] = start
+        self._control[:] = control
+        del old  # alive until the control block had the new one
+
+    def _rates_now(self) -> tuple[int, int]:
+        """Position in the table for the next update, and how far it moves with each; fills the table."""
+        c = self._control
+        position = (self.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
+        if position >= c[f.N_RATES] or position < 0:
+            self._fill_rates()
+            position = (self.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
+        return position, int(c[f.RATE_STEP])
+
+    def _clock_jumped(self) -> None:
+        """Drop the table when a schedule counts samples: a mini-batch is one update of many."""
+        if "sample" in (self.optimizer.scheduler.per, self.intercept_lr.per) or (
+            self.optimizer.scheduler.epoch_size or self.intercept_lr.epoch_size
+        ):
+            self._control[f.N_RATES] = 0
+
+    # -- one dict ------------------------------------------------------------------------------
+
+    def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
+        """Update the model with one sample.
+
+        Parameters
+        ----------
+        x
+            Features, names to numbers. Features that are absent are 0.
+        y
+            Target.
+        w
+            Weight of the sample, at least 0; with 0 nothing happens.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When a value is NaN, infinite, missing or not a number. The model is as it was.
+        """
+        if self._kernel(x, y, w, self._address, self._hp):
+            self._learn_in_python(x, y, w)
+
+    def _learn_in_python(self, x: Any, y: Any, w: Any) -> None:
+        """Read what kernels may not, add new features, renew the rates; then call the kernel."""
+        targets = self._targets
+        try:
+            names, values = self._read(x)
+            h = weight(w)
+            draft = targets.copy() if isinstance(targets, Labels) else targets
+            target = draft.code(y)
+            if h != 0.0:
+                self._learn_read(names, values, target, h, draft)
+        except InvalidRow:
+            if self.on_invalid == "raise":
+                raise
+            self.n_invalid += 1
+            return
+        # Looked up again and again: the stream's key objects are not the model's. Take them over, but
+        # ever more rarely, because they may be new ones in every row.
+        if self._control[f.LOOKUPS] >= self._control[f.ADOPT_AT]:
+            with self._lock:
+                if type(x) is dict:
+                    self._features.adopt(x)
+                self._control[f.LOOKUPS] = 0
+                self._control[f.ADOPT_AT] *= 2
+
+    @staticmethod
+    def _read(x: Any) -> tuple[list[Hashable], list[float]]:
+        """Names and values of a mapping, as floats. Runs user code, so nothing is written here."""
+        if not isinstance(x, Mapping):
+            raise InvalidType(f"x is {type(x).__name__}; it must be a dict of features, names to numbers")
+        items = list(x.items())
+        return [k for k, _ in items], [real(v, f"feature {k!r}") for k, v in items]
+
+    def _learn_read(
+        self, names: list[Hashable], values: list[float], target: float, h: float, draft: Any
+    ) -> None:
+        """Learn from names and numbers."""
+        with self._lock:
+            if self._kernel is _not_bound:
+                self._kernel = linear.learn_one(self._pieces)
+            n_before = len(self._features)
+            try:
+                slots = [self._features.add(name) for name in names]
+                if len(self._features) > len(self._weights):
+                    self._grow(len(self._features))
+                elif len(self._features) > n_before:
+                    self._control[f.N_KEYS] = len(self._features)
+                self._rates_now()
+                n = len(slots)
+                self._scratch_slots[:n] = slots
+                self._scratch[:n] = values
+                self._given[0] = target
+                self._given[1] = h
+                self._control[f.LOADED] = n
+                status = self._kernel(None, None, None, self._address, self._hp)
+                self._control[f.LOADED] = -1
+                if status == f.IS_BUSY:
+                    raise RuntimeError("learn_one was called while this model learns from rows in the same thread")
+                if status != f.OK:
+                    raise overflow()
+            except BaseException:
+                self._control[f.LOADED] = -1
+                self._forget_features(n_before)
+                raise
+            self._commit_targets(draft)
+
+    def _forget_features(self, n: int) -> None:
+        if len(self._features) > n:
+            self._features.truncate(n)
+            self._publish()
+
+    def _commit_targets(self, draft: Any) -> None:
+        """Make labels that were found the model's, now that a sample with them has been learned."""
+        if isinstance(draft, Labels) and draft != self._targets:
+            self._targets = draft
+            self._publish()
+
+    def _mean_one(self, x: Any) -> float:
+        """Prediction on the target's scale, where the kernel alone could not make it."""
+        names, values = self._read(x)
+        with self._lock:
+            if self._predict_kernel is _not_bound_to_predict:
+                self._predict_kernel = linear.predict_one(self._pieces)
+            known = [
+                (slot, value)
+                for slot, value in zip(map(self._features.get, names), values, strict=True)
+                if slot is not None
+            ]
+            for k, (slot, value) in enumerate(known):
+                self._scratch_slots[k] = slot
+                self._scratch[k] = value
+            self._control[f.LOADED] = len(known)
+            mean = float(self._predict_kernel(None, self._address, self._hp))
+            self._control[f.LOADED] = -1
+        if mean != mean:
+            raise overflow()
+        return mean
+
+    def _raw_one(self, x: Mapping[Any, Any]) -> float:
+        """Raw output from Python's own arithmetic, for reports."""
+        weights = self.weights
+        return sum(float(v) * weights.get(k, 0.0) for k, v in x.items()) + self.intercept
+
+    def debug_one(self, x: dict[Any, Any], decimals: int = 5) -> str:
+        """Explain a prediction: a table of each feature's value, weight and contribution.
+
+        Parameters
+        ----------
+        x
+            Features, names to numbers.
+        decimals
+            Decimals to print.
+        """
+        from river.utils.pretty import print_table
+
+        names, values = self._read(x)
+        weights = self.weights
+        by_feature = [weights.get(name, 0.0) for name in names] + [self.intercept]
+        values = [*values, 1.0]
+        shares = [v * w for v, w in zip(values, by_feature, strict=True)]
+        columns = [[f"{v: ,.{decimals}f}" for v in column] for column in (values, by_feature, shares)]
+        table: str = print_table(
+            headers=["Name", "Value", "Weight", "Contribution"],
+            columns=[[*map(str, names), "Intercept"], *columns],
+            order=list(reversed(np.argsort(shares).tolist())),
+        )
+        return table
+
+    # -- rows ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _learning(self) -> Iterator[None]:
+        """Hold the model while a kernel runs without the interpreter's lock."""
+        with self._lock:
+            if self._control[f.BUSY]:
+                raise RuntimeError("this model already learns from rows in the same thread")
+            self._control[f.BUSY] = 1
+            try:
+                yield
+            finally:
+                self._control[f.BUSY] = 0
+
+    def _column_names(self, rows: _rows.Rows) -> list[Hashable]:
+        if rows.columns is not None:
+            return list(rows.columns)
+        names: list[Hashable] = list(range(rows.n_columns))
+        if len(self._features) and not all(type(name) is int for name in self._features.names):
+            some = ", ".join(repr(name) for name in self._features.names[:3])
+            raise ValueError(
+                f"the columns of a bare array are features 0, 1, ..., but this model has names ({some}, ...); "
+                "say columns=[...]"
+            )
+        return names
+
+    def _column_slots(self, rows: _rows.Rows) -> tuple[NDArray[np.int64], bool]:
+        """Slot of each column, new ones added; and whether column k is slot k throughout."""
+        names = self._column_names(rows)
+        last = self._last_columns
+        if last is not None and last[0] == names:
+            return last[1], last[2]
+        slots = np.array([self._features.add(name) for name in names], dtype=np.int64)
+        if len(np.unique(slots)) != len(slots):
+            twice = next(name for k, name in enumerate(names) if name in names[:k])
+            raise ValueError(f"column {twice!r} stands twice")
+        if len(self._features) > len(self._weights):
+            self._grow(len(self._features))
+        else:
+            self._control[f.N_KEYS] = len(self._features)
+        same = bool((slots == np.arange(len(slots))).all())
+        self._last_columns = (names, slots, same)
+        return slots, same
+
+    @staticmethod
+    def _weights_of(w: Any, n: int) -> Floats:
+        """Sample weights as an array of one, or one for each row."""
+        if w is None:
+            return ONE
+        if isinstance(w, numbers.Real):
+            return np.array([weight(w)])
+        array = _rows.vector(w, n, "w")
+        try:
+            return np.ascontiguousarray(array, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError("w must be numbers, at least 0") from error
+
+    def _refused(self, status: int, row: int, rows: _rows.Rows, y: NDArray[Any], w: Floats) -> InvalidRow:
+        """Say which value of a refused row was wrong."""
+        try:
+            if status == f.BAD_TARGET:
+                self._targets_draft().code(y[row])
+            elif status == f.BAD_WEIGHT:
+                weight(float(w[row if len(w) > 1 else 0]))
+            elif status == f.BAD_ROW:
+                names = self._column_names(rows)
+                if rows.values.ndim == 2:
+                    pairs = zip(names, rows.values[row].tolist(), strict=True)
+                else:
+                    begin, end = rows.starts[row : row + 2]
+                    pairs = zip(
+                        [names[k] for k in rows.index[begin:end]], rows.values[begin:end].tolist(), strict=True
+                    )
+                for name, value in pairs:
+                    real(value, f"feature {name!r}")
+        except InvalidRow as error:
+            return error.at(row)
+        return overflow().at(row)
+
+    def _targets_draft(self) -> Any:
+        return self._targets.copy() if isinstance(self._targets, Labels) else self._targets
+
+    def predict_learn_rows(
+        self, X: Any, y: Any, w: Any = None, *, columns: Sequence[Hashable] | None = None
+    ) -> Floats:
+        """Learn from each row in turn, as `learn_one`, and return the outputs made before each update.
+
+        Parameters
+        ----------
+        X
+            Rows ``(n, p)``: a NumPy array (C-contiguous float32 or float64 is not copied), a frame of
+            pandas, polars or Arrow, a SciPy sparse matrix, or `SparseRows`.
+        y
+            Targets ``(n,)``.
+        w
+            Weights: None (all 1), one number, or ``(n,)``.
+        columns
+            Names of the columns of a bare array; by default 0 to p - 1.
+
+        Returns
+        -------
+        Raw outputs ``(n,)``, float64. ``loss.mean_func`` maps them to the target's scale. NaN where a
+        row was skipped (``on_invalid="skip"``).
+
+        Raises
+        ------
+        ValueError, TypeError
+            At a bad row, with its position in the attribute ``row``. Rows before it are learned.
+        """
+        rows = _rows.rows(X, columns)
+        targets = _rows.vector(y, rows.n, "y")
+        h = self._weights_of(w, rows.n)
+        out = np.empty(rows.n)
+        with self._learning():
+            n_before = len(self._features)
+            samples_before = self.n_samples
+            draft = self._targets_draft()
+            codes = draft.encode(targets)
+            try:
+                status, row = self._learn_normalised(rows, codes, h, out)
+            except BaseException:
+                if self.n_samples == samples_before:
+                    self._forget_rows(n_before)
+                else:
+                    self._commit_targets(draft)
+                raise
+            if status != f.OK:
+                error = self._refused(status, row, rows, targets, h)
+                if self.n_samples == samples_before:
+                    self._forget_rows(n_before)
+                else:
+                    # labels that only stand at or after the bad row are not known yet
+                    draft = self._targets_draft()
+                    draft.encode(targets[:row])
+                    self._commit_targets(draft)
+                raise error
+            if self.n_samples > samples_before:
+                self._commit_targets(draft)
+        return out
+
+    def _forget_rows(self, n: int) -> None:
+        self._last_columns = None
+        self._forget_features(n)
+
+    def _learn_normalised(self, rows: _rows.Rows, y: Floats, w: Floats, out: Floats) -> tuple[int, int]:
+        """Run the kernel over all rows; return its last status and the row where it stopped."""
+        slots, same = self._column_slots(rows)
+        kernel = linear.learn_rows(self._pieces, numba.typeof(rows.values))
+        # Columns in another order, or of only some features: the kernel gets a copy of their state.
+        state = (self._weights, self._slots, self._charged)
+        if not same:
+            state = (self._weights[slots], np.ascontiguousarray(self._slots[:, slots]), self._charged[slots])
+        skip = self.on_invalid == "skip"
+        chunk = max(1, CHUNK * max(1, rows.n) // max(1, rows.values.size))
+        row, status = 0, f.OK
+        try:
+            while row < rows.n:
+                position, step = self._rates_now()
+                last = min(rows.n, row + chunk)
+                status, row, skipped, _ = kernel(
+                    self._hp, *state, self._scalars, rows.values, rows.index, rows.starts,
+                    y, w, self._rates, position, step, out, row, last, skip,
+                )  # fmt: skip
+                self.n_invalid += skipped
+                if status not in (f.OK, f.REFILL):
+                    break
+        finally:
+            if not same:
+                self._weights[slots], self._slots[:, slots], self._charged[slots] = state
+        return (f.OK if status == f.REFILL else status), row
+
+    def learn_rows(
+        self, X: Any, y: Any, w: Any = None, *, columns: Sequence[Hashable] | None = None
+    ) -> None:
+        """Learn from each row in turn, as `learn_one`; see `predict_learn_rows` for the parameters."""
+        self.predict_learn_rows(X, y, w, columns=columns)
+
+    def learn_many(
+        self, X: Any, y: Any, w: Any = 1, *, columns: Sequence[Hashable] | None = None
+    ) -> None:
+        """Take one step on the mean gradient of a mini-batch, all rows or nothing.
+
+        Parameters
+        ----------
+        X
+            Rows ``(n, p)``, as for `predict_learn_rows`. All columns count as present in every row.
+        y
+            Targets ``(n,)``.
+        w
+            One weight, or ``(n,)``. The mean is over the rows whose weight is not 0.
+        columns
+            Names of the columns of a bare array; by default 0 to p - 1.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When a value is bad, with its row in the attribute ``row``; the model is as it was.
+        """
+        if self.optimizer.overrides("scan"):
+            raise ValueError(
+                f"{type(self.optimizer).__name__} is defined sample by sample: call learn_rows, or choose "
+                "another optimizer for mini-batches"
+            )
+        rows = _rows.rows(X, columns)
+        targets = _rows.vector(y, rows.n, "y")
+        h = self._weights_of(w, rows.n)
+        if rows.n == 0:
+            return
+        with self._learning():
+            n_before = len(self._features)
+            draft = self._targets_draft()
+            codes = draft.encode(targets)
+            try:
+                rows, codes, targets, h, n_skipped = self._without_bad_rows(rows, codes, targets, h)
+                slots, same = self._column_slots(rows)
+                kernel = linear.learn_batch(self._pieces, numba.typeof(rows.values))
+                state = (self._weights, self._slots, self._charged)
+                if not same:
+                    state = (
+                        self._weights[slots],
+                        np.ascontiguousarray(self._slots[:, slots]),
+                        self._charged[slots],
+                    )
+                position, _ = self._rates_now()
+                status, row = kernel(
+                    self._hp, *state, self._scalars, rows.values, rows.index, rows.starts,
+                    codes, h, self._rates, position, np.empty(rows.n_columns),
+                )  # fmt: skip
+                if status < 0:
+                    raise overflow() if row < 0 else self._refused(status, row, rows, targets, h)
+            except BaseException:
+                self._forget_rows(n_before)
+                raise
+            self.n_invalid += n_skipped
+            if status == f.NOOP:
+                self._forget_rows(n_before)
+                return
+            if not same:
+                self._weights[slots], self._slots[:, slots], self._charged[slots] = state
+            self._clock_jumped()
+            self._commit_targets(draft)
+            self._y_name = getattr(y, "name", None)
+
+    def _without_bad_rows(
+        self, rows: _rows.Rows, codes: Floats, targets: NDArray[Any], w: Floats
+    ) -> tuple[_rows.Rows, Floats, NDArray[Any], Floats, int]:
+        """Leave out rows with values that are not finite, if the learner was told to skip."""
+        if self.on_invalid == "raise":
+            return rows, codes, targets, w, 0
+        good = np.isfinite(codes) & (np.isfinite(w) & (w >= 0))
+        if rows.values.ndim == 2:
+            good &= np.isfinite(rows.values).all(axis=1)
+        else:
+            owner = np.repeat(np.arange(rows.n), np.diff(rows.starts))
+            good[owner[~np.isfinite(rows.values)]] = False
+        if good.all():
+            return rows, codes, targets, w, 0
+        if rows.values.ndim == 2:
+            rows = rows._replace(values=np.ascontiguousarray(rows.values[good]), n=int(good.sum()))
+        else:
+            kept = good[owner]
+            lengths = np.diff(rows.starts)[good]
+            rows = rows._replace(
+                values=rows.values[kept],
+                index=rows.index[kept],
+                starts=np.concatenate([[0], np.cumsum(lengths)]),
+                n=int(good.sum()),
+            )
+        return rows, codes[good], targets[good], w[good] if len(w) > 1 else w, int((~good).sum())
+
+    def _raw_rows(self, X: Any, columns: Sequence[Hashable] | None) -> tuple[_rows.Rows, Floats]:
+        """Raw outputs ``(n,)`` of rows; features that the model does not know are left out."""
+        rows = _rows.rows(X, columns)
+        kernel = linear.predict_rows(self._pieces, numba.typeof(rows.values))
+        out = np.empty(rows.n)
+        with self._lock:
+            slots = [self._features.get(name) for name in self._column_names(rows)]
+            known = np.array([slot is not None for slot in slots], dtype=bool)
+            at = np.array([slot for slot in slots if slot is not None], dtype=np.int64)
+            weights = np.zeros(rows.n_columns)
+            weights[known] = self._weights[at]
+            state = np.zeros((len(self._slots), rows.n_columns))
+            state[:, known] = self._slots[:, at]
+            bad = kernel(
+                self._hp, weights, state, self._scalars.copy(), rows.values, rows.index, rows.starts, out
+            )
+        if bad < rows.n:
+            raise self._refused(f.BAD_ROW, bad, rows, ONE, ONE)
+        return rows, out
+
+    def _like(self, rows: _rows.Rows, values: NDArray[Any]) -> Any:
+        """Predictions as a series of the kind of frame that came in, or as an array."""
+        if rows.frame is None:
+            return values
+        from river.utils import dataframe
+
+        return dataframe.to_native_series(values, name=self._y_name, like=rows.frame)

@@ -1,0 +1,165 @@
+"""Rows as users have them, arrays, frames, sparse matrices, made into what kernels read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._errors import InvalidType
+
+Floats = NDArray[np.float64]
+Words = NDArray[np.int64]
+
+_NO_WORDS = np.zeros(1, dtype=np.int64)
+
+
+class SparseRows(NamedTuple):
+    """Compressed sparse rows: row i has ``data[indptr[i]:indptr[i + 1]]`` in columns ``indices[...]``.
+
+    A column must not stand twice in a row. Zeros that are stored count as present features.
+    """
+
+    data: Floats  # (n_values,)
+    indices: Words  # (n_values,)
+    indptr: Words  # (n_rows + 1,)
+    n_columns: int
+
+
+class Rows(NamedTuple):
+    """What kernels read: a matrix, or values with an index and where each row starts."""
+
+    values: NDArray[Any]  # (n, p) or (n_values,), float64 or float32, C-contiguous
+    index: Words
+    starts: Words
+    n: int
+    n_columns: int
+    columns: Sequence[Hashable] | None  # names of the columns; None: a bare array
+    frame: Any  # narwhals frame the rows came from, to give the same kind back
+
+
+def is_frame(value: Any) -> bool:
+    """Tell whether ``value`` is a DataFrame or a table of a library that narwhals knows."""
+    return hasattr(value, "__dataframe__") or hasattr(value, "column_names") or hasattr(value, "columns")
+
+
+def _matrix(X: Any, what: str) -> NDArray[Any]:
+    """Return a C-contiguous float matrix; float32 and float64 stay as they are."""
+    X = np.asarray(X)
+    if X.ndim != 2:
+        raise ValueError(f"{what} has {X.ndim} dimension(s); rows are the first of two, columns the second")
+    if X.dtype not in (np.float32, np.float64):
+        if X.dtype.kind not in "biuf":
+            X = _numbers(X)
+        X = X.astype(np.float64)
+    return np.ascontiguousarray(X)
+
+
+def _numbers(X: NDArray[Any]) -> Floats:
+    """Convert an array of objects, or name the first value that is not a number."""
+    try:
+        return X.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        for (i, k), value in np.ndenumerate(X):
+            try:
+                float(value)
+            except (TypeError, ValueError):
+                raise InvalidType(
+                    f"column {k} is {value!r}, which is not a number; encode it first, for instance with "
+                    "river's preprocessing.OneHotEncoder"
+                ).at(i) from error
+        raise
+
+
+def _frame_matrix(frame: Any) -> NDArray[Any]:
+    for name, dtype in frame.schema.items():
+        if not (dtype.is_numeric() or dtype == "Boolean" or "Bool" in str(dtype)):
+            raise InvalidType(
+                f"column {name!r} is of type {dtype}, not numeric; encode it first, for instance with river's "
+                "preprocessing.OneHotEncoder"
+            )
+    from river.utils import dataframe
+
+    kinds = {str(dtype) for dtype in frame.schema.values()}
+    dtype = np.float32 if kinds == {"Float32"} else np.float64
+    return np.ascontiguousarray(dataframe.to_numpy(frame, dtype=dtype))
+
+
+def _sparse(X: SparseRows) -> Rows:
+    data = np.ascontiguousarray(X.data, dtype=np.float64)
+    indices = np.ascontiguousarray(X.indices, dtype=np.int64)
+    indptr = np.ascontiguousarray(X.indptr, dtype=np.int64)
+    if data.ndim != 1 or indices.shape != data.shape or indptr.ndim != 1 or len(indptr) == 0:
+        raise ValueError("SparseRows needs data (n,), indices (n,) and indptr (n_rows + 1,)")
+    if indptr[0] != 0 or indptr[-1] != len(data) or (np.diff(indptr) < 0).any():
+        raise ValueError("SparseRows.indptr must rise from 0 to len(data)")
+    if len(indices) and (indices.min() < 0 or indices.max() >= X.n_columns):
+        raise ValueError(f"SparseRows.indices must be in [0, {X.n_columns}), the columns")
+    return Rows(data, indices, indptr, len(indptr) - 1, int(X.n_columns), None, None)
+
+
+def rows(X: Any, columns: Sequence[Hashable] | None = None) -> Rows:
+    """Normalise rows.
+
+    Parameters
+    ----------
+    X
+        NumPy array (n, p), DataFrame or table of pandas, polars or Arrow, SciPy sparse matrix,
+        `SparseRows`, or a sequence of rows of numbers. A C-contiguous float32 or float64 array
+        is not copied.
+    columns
+        Names of the columns; a frame has its own.
+    """
+    scipy_sparse = sys.modules.get("scipy.sparse")
+    if isinstance(X, SparseRows):
+        result = _sparse(X)
+    elif scipy_sparse is not None and scipy_sparse.issparse(X):
+        matrix = X.tocsr(copy=False)
+        if not matrix.has_canonical_format:
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+        result = _sparse(SparseRows(matrix.data, matrix.indices, matrix.indptr, matrix.shape[1]))
+    elif not isinstance(X, np.ndarray) and is_frame(X):
+        from river.utils import dataframe
+
+        frame = dataframe.into_frame(X)
+        values = _frame_matrix(frame)
+        names = list(frame.columns)
+        if columns is not None and list(columns) != names:
+            raise ValueError("columns= names the columns of a bare array; this frame has its own")
+        return Rows(values, _NO_WORDS, _NO_WORDS, len(values), values.shape[1], names, frame)
+    else:
+        values = _matrix(X, "X")
+        result = Rows(values, _NO_WORDS, _NO_WORDS, len(values), values.shape[1], None, None)
+    if columns is None:
+        return result
+    if len(columns) != result.n_columns:
+        raise ValueError(f"columns has {len(columns)} names, X has {result.n_columns} columns")
+    return result._replace(columns=columns)
+
+
+def vector(y: Any, n: int, what: str) -> NDArray[Any]:
+    """Return a target or weight column as an array ``(n,)``, whatever it came as."""
+    if isinstance(y, np.ndarray):
+        array = y
+    elif hasattr(y, "to_numpy"):
+        array = y.to_numpy()  # pandas, polars, Arrow
+        if array.dtype.kind in "mM" or "Categorical" in str(getattr(y, "dtype", "")):
+            array = np.asarray(list(y), dtype=object)
+    else:
+        array = np.asarray(y, dtype=object) if _mixed(y) else np.asarray(y)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ValueError(f"{what} has shape {array.shape}; it must be one-dimensional")
+    if len(array) != n:
+        raise ValueError(f"{what} has {len(array)} values, X has {n} rows")
+    return array
+
+
+def _mixed(y: Any) -> bool:
+    """Tell whether NumPy would turn labels of several types into strings."""
+    return any(isinstance(v, str) for v in y) and not all(isinstance(v, str) for v in y)

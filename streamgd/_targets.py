@@ -1,0 +1,159 @@
+"""Targets: numbers as they are, and the two labels of a binary learner as 0 and 1."""
+
+from __future__ import annotations
+
+import copy
+import reprlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._errors import InvalidRow, InvalidType, InvalidValue, real
+
+Codes = NDArray[np.float64]
+
+
+class Numbers:
+    """Targets of regression."""
+
+    def code(self, y: Any) -> float:
+        """Return the target as a float, or raise."""
+        return real(y, "the target")
+
+    def encode(self, y: NDArray[Any]) -> Codes:
+        """Return targets ``(n,)`` as floats, NaN where `code` would raise."""
+        if y.dtype.kind in "biuf":
+            return np.ascontiguousarray(y, dtype=np.float64)
+        codes = np.full(len(y), np.nan)
+        for i, value in enumerate(y.tolist()):
+            try:
+                codes[i] = self.code(value)
+            except InvalidRow:
+                continue  # stays NaN: the kernel stops there and the error is raised with its row
+        return codes
+
+
+class Labels:
+    """The two labels of a binary learner, found in the stream or given.
+
+    Booleans are negative and positive by themselves; 1 is the positive of 0 and 1 and of -1 and 1; of
+    any other pair the first one seen is the negative.
+    """
+
+    def __init__(self, given: Any = None) -> None:
+        self.negative: Any = None  # None: not known yet (it is no label)
+        self.positive: Any = None
+        if given is not None:
+            if not isinstance(given, tuple | list) or len(given) != 2:
+                raise ValueError(f"labels={given!r}: labels must be a pair (negative, positive)")
+            self.negative, self.positive = (self._plain(label) for label in given)
+            if self.negative == self.positive:
+                raise ValueError(f"labels={given!r}: the two labels must differ")
+
+    @property
+    def pair(self) -> tuple[Any, ...]:
+        """(negative, positive) as predictions name them; the one label alone if its other is open."""
+        if self.negative is None and self.positive is None:
+            return (False, True)
+        if self.negative is None:
+            return (0, self.positive)
+        if self.positive is None:
+            return (self.negative, 1) if self._is_number(self.negative, 0, -1) else (self.negative,)
+        return (self.negative, self.positive)
+
+    @property
+    def seen(self) -> tuple[Any, ...]:
+        """The labels that are known, the negative one first."""
+        return tuple(label for label in (self.negative, self.positive) if label is not None)
+
+    @staticmethod
+    def _is_number(label: Any, *numbers: int) -> bool:
+        return isinstance(label, int | float) and label in numbers
+
+    @staticmethod
+    def _plain(y: Any) -> Any:
+        """Return a label as a plain Python object, or raise."""
+        if isinstance(y, np.generic):
+            y = y.item()
+        if y is None:
+            raise InvalidValue("the label is None; leave out samples without a label")
+        if isinstance(y, float) and y != y:
+            raise InvalidValue("the label is nan; leave out samples without a label")
+        if not isinstance(y, bool | int | float | str | bytes):
+            raise InvalidType(
+                f"the label is {reprlib.repr(y)} ({type(y).__name__}); labels are bool, int, float, str or bytes"
+            )
+        return y
+
+    def code(self, y: Any) -> float:
+        """Return 0.0 or 1.0 for a label, learning it if it is new, or raise and learn nothing."""
+        y = self._plain(y)
+        if self.negative is not None and y == self.negative:
+            return 0.0
+        if self.positive is not None and y == self.positive:
+            return 1.0
+        if self.negative is None and self.positive is None:
+            if isinstance(y, bool):
+                self.negative, self.positive = False, True
+                return float(y)
+            if self._is_number(y, 1):
+                self.positive = y
+                return 1.0
+            self.negative = y
+            return 0.0
+        if self.positive is None:
+            self.positive = y
+            return 1.0
+        if self.negative is None and self._is_number(y, 0, -1):
+            self.negative = y
+            return 0.0
+        if self.negative is None:
+            raise InvalidValue(
+                f"the second label is {y!r} after {self.positive!r}, and which of them is the positive is not "
+                f"clear; say labels=(negative, positive), for instance labels=({self.positive!r}, {y!r})"
+            )
+        raise InvalidValue(
+            f"the label is {y!r}, a third one beside {self.negative!r} and {self.positive!r}; for more classes "
+            "wrap the learner in river's multiclass.OneVsRestClassifier"
+        )
+
+    def encode(self, y: NDArray[Any]) -> Codes:
+        """Return labels ``(n,)`` as 0.0 and 1.0, learning new ones, NaN where `code` would raise."""
+        if y.dtype.kind == "b" and len(y) and not self.seen:
+            self.code(bool(y[0]))
+        if None in (self.negative, self.positive):
+            for i in np.flatnonzero(~self._known(y)):
+                try:
+                    self.code(y[i])
+                except InvalidRow:
+                    continue  # stays NaN below
+                if None not in (self.negative, self.positive):
+                    break
+        codes = np.full(len(y), np.nan)
+        for label, code in ((self.negative, 0.0), (self.positive, 1.0)):
+            if label is not None:
+                codes[self._equal(y, label)] = code
+        return codes
+
+    def _equal(self, y: NDArray[Any], label: Any) -> NDArray[np.bool_]:
+        if y.dtype.kind in "US" and not isinstance(label, str | bytes):
+            return np.zeros(len(y), dtype=bool)
+        if y.dtype.kind in "biuf" and isinstance(label, str | bytes):
+            return np.zeros(len(y), dtype=bool)
+        return np.broadcast_to(np.asarray(y == label, dtype=bool), y.shape)
+
+    def _known(self, y: NDArray[Any]) -> NDArray[np.bool_]:
+        known = np.zeros(len(y), dtype=bool)
+        for label in self.seen:
+            known |= self._equal(y, label)
+        return known
+
+    def copy(self) -> Labels:
+        """Return labels that can learn without these being changed."""
+        return copy.copy(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Labels) and self.seen == other.seen
+
+    __hash__ = None  # type: ignore[assignment]

@@ -1,0 +1,484 @@
+"""Linear models: the update of one row, and the loops over rows that call it.
+
+``hp`` is the hyper-parameters of (loss, optimizer, penalty) and the gradient's clip. ``scalars`` is
+the model's small vector, laid out below. A row is refused, with a status, before anything is
+written. The check is one sum of absolute values: NaN and infinity survive in it, it vectorises,
+and the compiler may not remove it (it may remove ``x - x != 0``).
+"""
+# ruff: noqa: D103, B018
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import carray, types
+
+from streamgd import _features as f
+from streamgd._jit import (
+    LIMIT,
+    address_of,
+    bind,
+    doubles_at,
+    fingerprint,
+    jitable,
+    load_double,
+    py_object,
+    words_at,
+)
+from streamgd.optim.base import Loss, Optimizer, Penalty
+
+from . import access
+
+Pieces = tuple[type[Loss], type[Optimizer], type[Penalty]]
+Jit = Callable[[Callable[..., Any]], Callable[..., Any]]
+Layout = tuple[Callable[..., Any], Callable[..., Any]]
+
+# The model's scalars. The optimizer's own follow, then the slots of an intercept that is a feature.
+T, SAMPLES, INTERCEPT, L1_TOTAL, OPTIMIZER = range(5)
+
+
+def n_scalars(optimizer: type[Optimizer]) -> int:
+    """Length of ``scalars`` for an optimizer."""
+    return OPTIMIZER + optimizer.n_scalars + optimizer.n_slots
+
+
+def output_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
+    """Build ``(hp, weights, slots, scalars, values, i, index, j, n) -> (size, z)``.
+
+    ``size`` is the sum of absolute values of the row, ``z`` its raw output.
+    """
+    optimizer_class = pieces[1]
+    make_optimizer = optimizer_class.struct
+    value_at, slot_at = (jit(function) for function in layout)
+    load = jit(access.LOAD[optimizer_class.n_slots])
+    take = jit(access.TAKE[optimizer_class.n_slots])
+    at = jit(optimizer_class.at)
+    changes_weight = optimizer_class.overrides("at")
+    with_intercept = optimizer_class.intercept_feature
+    intercept_slots = OPTIMIZER + optimizer_class.n_scalars
+
+    def output(hp, weights, slots, scalars, values, i, index, j, n):
+        optimizer = make_optimizer(*hp[1])
+        size = 0.0
+        z = 0.0
+        if changes_weight:
+            for k in range(n):
+                x = value_at(values, i, k)
+                s = slot_at(index, j, k)
+                size += abs(x)
+                z += at(optimizer, weights[s], load(slots, s), x) * x
+        else:
+            for k in range(n):
+                x = value_at(values, i, k)
+                size += abs(x)
+                z += weights[slot_at(index, j, k)] * x
+        if with_intercept and changes_weight:
+            z += at(optimizer, scalars[INTERCEPT], take(scalars, intercept_slots), 1.0)
+        else:
+            z += scalars[INTERCEPT]
+        return size, z
+
+    return output
+
+
+def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
+    """Build the update of one row.
+
+    ``(hp, weights, slots, charged, scalars, values, i, index, j, n, y, h, rates, r) -> (status, z)``
+    """
+    loss_class, optimizer_class, penalty_class = pieces
+    make_loss, make_optimizer, make_penalty = (piece.struct for piece in pieces)
+    value_at, slot_at = (jit(function) for function in layout)
+    output = jit(output_body(pieces, jit, layout))
+    gradient, update = jit(loss_class.gradient), jit(loss_class.update)
+    scan, row, step = jit(optimizer_class.scan), jit(optimizer_class.row), jit(optimizer_class.step)
+    penalty_gradient = jit(penalty_class.gradient)
+    accrue, shrink = jit(penalty_class.accrue), jit(penalty_class.shrink)
+    load, store = jit(access.LOAD[optimizer_class.n_slots]), jit(access.STORE[optimizer_class.n_slots])
+    take, put = jit(access.TAKE[optimizer_class.n_slots]), jit(access.PUT[optimizer_class.n_slots])
+    take_scalars = jit(access.TAKE[optimizer_class.n_scalars])
+    put_scalars = jit(access.PUT[optimizer_class.n_scalars])
+    zero_sums, add = jit(access.TAKE[optimizer_class.n_sums]), jit(access.ADD[optimizer_class.n_sums])
+    scans = optimizer_class.overrides("scan")
+    importance_aware = optimizer_class.importance_aware
+    own_update = loss_class.overrides("update")
+    with_intercept = optimizer_class.intercept_feature
+    shrinks = penalty_class.overrides("shrink")
+    intercept_slots = OPTIMIZER + optimizer_class.n_scalars
+    nothing = (0.0, 0.0, 0.0)
+
+    def learn_row(hp, weights, slots, charged, scalars, values, i, index, j, n, y, h, rates, r):
+        loss, optimizer, penalty = make_loss(*hp[0]), make_optimizer(*hp[1]), make_penalty(*hp[2])
+        size, z = output(hp, weights, slots, scalars, values, i, index, j, n)
+        if not (size <= LIMIT):
+            return f.BAD_ROW, z
+        if not (abs(y) <= LIMIT):
+            return f.BAD_TARGET, z
+        if not (0.0 <= h <= LIMIT):
+            return f.BAD_WEIGHT, z
+        if not (abs(z) <= LIMIT):
+            return f.OVERFLOW, z
+        if h == 0.0:
+            return f.NOOP, z
+        d = gradient(loss, y, z)
+        if not (abs(h * d) <= LIMIT):
+            return f.OVERFLOW, z
+        g = min(max(h * d, -hp[3]), hp[3])
+        if not (abs(g) * (1.0 + size) <= LIMIT):
+            return f.OVERFLOW, z
+        lr, next_lr, intercept_lr = rates[r, 0], rates[r, 1], rates[r, 2]
+        one = 1.0 if intercept_lr != 0.0 else 0.0  # the value of an intercept that is a feature
+
+        sums = zero_sums(nothing, 0)
+        if scans:
+            for k in range(n):
+                s = slot_at(index, j, k)
+                w, new, part = scan(optimizer, weights[s], load(slots, s), value_at(values, i, k), d, h)
+                weights[s] = w
+                store(slots, s, new)
+                sums = add(sums, part)
+            if with_intercept:
+                w, new, part = scan(
+                    optimizer, scalars[INTERCEPT], take(scalars, intercept_slots), one, d, h
+                )
+                scalars[INTERCEPT] = w
+                put(scalars, intercept_slots, new)
+                sums = add(sums, part)
+
+        state, c = row(optimizer, take_scalars(scalars, OPTIMIZER), sums, z, y, d, h, lr, scalars[T])
+        put_scalars(scalars, OPTIMIZER, state)
+        if importance_aware:
+            if own_update:
+                c = (update(loss, z, y, c[0], c[1]),) + c[1:]
+            else:
+                c = (-c[0] * d,) + c[1:]
+
+        for k in range(n):
+            s = slot_at(index, j, k)
+            x = value_at(values, i, k)
+            w = weights[s]
+            w, new = step(optimizer, w, load(slots, s), g * x + penalty_gradient(penalty, w), x, c)
+            weights[s] = w
+            store(slots, s, new)
+        if with_intercept:
+            w, new = step(optimizer, scalars[INTERCEPT], take(scalars, intercept_slots), g * one, one, c)
+            scalars[INTERCEPT] = w
+            put(scalars, intercept_slots, new)
+        else:
+            scalars[INTERCEPT] -= intercept_lr * g
+
+        if shrinks:
+            total = accrue(penalty, scalars[L1_TOTAL], next_lr)
+            scalars[L1_TOTAL] = total
+            for k in range(n):
+                s = slot_at(index, j, k)
+                weights[s], charged[s] = shrink(penalty, weights[s], charged[s], total)
+        scalars[T] += 1.0
+        scalars[SAMPLES] += 1.0
+        return f.OK, z
+
+    return learn_row
+
+
+# -- one dict ----------------------------------------------------------------------------------
+
+
+def _signature_of_hp(pieces: Pieces) -> Any:
+    """Numba's type of ``hp``."""
+    kinds = {float: types.float64, int: types.int64, bool: types.boolean}
+    hp = [types.Tuple(tuple(kinds[k] for k in _kinds(piece))) for piece in pieces]
+    return types.Tuple((*hp, types.float64))
+
+
+def _kinds(piece: type[Any]) -> list[type]:
+    from streamgd._piece import scalar_fields
+
+    return list(scalar_fields(piece).values())
+
+
+@functools.cache
+def learn_one(pieces: Pieces) -> Callable[..., int]:
+    """Compiled ``(x, y, w, control, hp) -> status``: one update from a dict.
+
+    With ``x`` None the row is what Python loaded into the scratch (values, slots, target, weight).
+    """
+    dense = jitable(learn_row_body(pieces, jitable, access.DENSE_VECTOR))
+    sparse = jitable(learn_row_body(pieces, jitable, access.SPARSE_ROW))
+    n_slots = max(1, pieces[1].n_slots)
+    length = n_scalars(pieces[1])
+    sources = fingerprint(pieces)
+
+    def learn_one(x_object, y_object, w_object, control, hp):
+        sources
+        c = carray(words_at(control), (f.N_WORDS,))
+        if c[f.BUSY] != 0:
+            return f.IS_BUSY
+        x_address = address_of(x_object)
+        if x_address == c[f.NONE]:
+            if c[f.LOADED] < 0:
+                return f.NOT_READ
+            count = c[f.LOADED]
+            y = load_double(c[f.GIVEN])
+            h = load_double(c[f.GIVEN] + 8)
+        else:
+            count = f.read_known(x_address, c)
+            if count < 0:
+                return count
+            y_address = address_of(y_object)
+            if y_address == c[f.POSITIVE]:
+                y = 1.0
+            elif y_address == c[f.NEGATIVE]:
+                y = 0.0
+            else:
+                y = np.nan if c[f.IS_BINARY] != 0 else f.read_number(y_address, c)
+            if not (abs(y) <= LIMIT):
+                return f.NOT_TARGET
+            h = f.read_number(address_of(w_object), c)
+            if not (0.0 <= h <= LIMIT):
+                return f.NOT_WEIGHT
+        scalars = carray(doubles_at(c[f.SCALARS]), (length,))
+        r = (int(scalars[T]) - c[f.RATES_START]) * c[f.RATE_STEP]
+        if r >= c[f.N_RATES]:
+            return f.REFILL
+        capacity = c[f.CAPACITY]
+        rates = carray(doubles_at(c[f.RATES]), (c[f.N_RATES], 3))
+        values = carray(doubles_at(c[f.X]), (capacity,))
+        index = carray(words_at(c[f.SLOT]), (capacity,))
+        weights = carray(doubles_at(c[f.WEIGHTS]), (capacity,))
+        charged = carray(doubles_at(c[f.CHARGED]), (capacity,))
+        slots = carray(doubles_at(c[f.SLOTS]), (n_slots, capacity))
+        n = count & 0xFFFFFFFF
+        if n == count:
+            status, _ = sparse(hp, weights, slots, charged, scalars, values, 0, index, 0, n, y, h, rates, r)
+        else:
+            status, _ = dense(hp, weights, slots, charged, scalars, values, 0, index, 0, n, y, h, rates, r)
+        return status if status < 0 else 0
+
+    signature = (py_object, py_object, py_object, types.uintp, _signature_of_hp(pieces))
+    return bind(learn_one, signature, pieces, nogil=False)
+
+
+@functools.cache
+def predict_one(pieces: Pieces) -> Callable[..., float]:
+    """Compiled ``(x, control, hp) -> mean``: prediction from a dict, NaN where Python must go on."""
+    dense = jitable(output_body(pieces, jitable, access.DENSE_VECTOR))
+    sparse = jitable(output_body(pieces, jitable, access.SPARSE_ROW))
+    mean, make_loss = jitable(pieces[0].mean), pieces[0].struct
+    n_slots = max(1, pieces[1].n_slots)
+    length = n_scalars(pieces[1])
+    sources = fingerprint(pieces)
+
+    def predict_one(x_object, control, hp):
+        sources
+        c = carray(words_at(control), (f.N_WORDS,))
+        x_address = address_of(x_object)
+        if x_address == c[f.NONE]:
+            count = c[f.LOADED]
+        else:
+            count = f.read_to_predict(x_address, c)
+        if count < 0:
+            return np.nan
+        capacity = c[f.CAPACITY]
+        scalars = carray(doubles_at(c[f.SCALARS]), (length,))
+        values = carray(doubles_at(c[f.X]), (capacity,))
+        index = carray(words_at(c[f.SLOT]), (capacity,))
+        weights = carray(doubles_at(c[f.WEIGHTS]), (capacity,))
+        slots = carray(doubles_at(c[f.SLOTS]), (n_slots, capacity))
+        n = count & 0xFFFFFFFF
+        if n == count:
+            size, z = sparse(hp, weights, slots, scalars, values, 0, index, 0, n)
+        else:
+            size, z = dense(hp, weights, slots, scalars, values, 0, index, 0, n)
+        if not (size <= LIMIT) or not (abs(z) <= LIMIT):
+            return np.nan
+        return mean(make_loss(*hp[0]), z)
+
+    signature = (py_object, types.uintp, _signature_of_hp(pieces))
+    return bind(predict_one, signature, pieces, nogil=False)
+
+
+# -- rows of arrays ----------------------------------------------------------------------------
+# Arrays are those that learners allocate or normalise: C-contiguous, state in float64. Rows are
+# a matrix, or (values, index, indptr) of compressed sparse rows; the loops below are written over
+# both: `starts[i]` is where row i begins, unused for a matrix.
+
+VECTOR = types.float64[::1]
+MATRIX = types.float64[:, ::1]
+WORDS = types.int64[::1]
+
+
+def _layout(values: Any) -> Layout:
+    return access.DENSE_ROW if values.ndim == 2 else access.SPARSE_ROW
+
+
+@functools.cache
+def learn_rows(pieces: Pieces, values: Any) -> Callable[..., tuple[int, int, int, int]]:
+    """Compiled updates of rows ``first`` to ``last - 1``; ``values`` is Numba's type of the values.
+
+    ``(hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, rate_step, out,
+    first, last, skip) -> (status, row, skipped, r)``. ``w`` has one weight, or one for each row;
+    ``out[i]`` is the raw output before the update. Stops at a row that is refused, or with REFILL.
+    """
+    learn_row = jitable(learn_row_body(pieces, jitable, _layout(values)))
+    is_matrix = values.ndim == 2
+    sources = fingerprint(pieces)
+
+    def learn_rows(
+        hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, rate_step, out, first, last, skip
+    ):  # fmt: skip
+        sources
+        skipped = 0
+        w_step = 1 if w.shape[0] > 1 else 0
+        for i in range(first, last):
+            if r >= rates.shape[0]:
+                return f.REFILL, i, skipped, r
+            if is_matrix:
+                begin, n = i, values.shape[1]
+            else:
+                begin, n = starts[i], starts[i + 1] - starts[i]
+            status, z = learn_row(
+                hp, weights, slots, charged, scalars, values, begin, index, begin, n, y[i], w[i * w_step], rates, r
+            )
+            out[i] = z
+            if status == f.OK:
+                r += rate_step
+            elif status < 0:
+                if not skip:
+                    return status, i, skipped, r
+                out[i] = np.nan
+                skipped += 1
+        return f.OK, last, skipped, r
+
+    state = (_signature_of_hp(pieces), VECTOR, MATRIX, VECTOR, VECTOR)
+    rows = (values, WORDS, WORDS, VECTOR, VECTOR)
+    rest = (MATRIX, types.int64, types.int64, VECTOR, types.int64, types.int64, types.boolean)
+    return bind(learn_rows, (*state, *rows, *rest), pieces, nogil=True)
+
+
+@functools.cache
+def predict_rows(pieces: Pieces, values: Any) -> Callable[..., int]:
+    """Compiled raw outputs of all rows.
+
+    ``(hp, weights, slots, scalars, values, index, starts, out) -> row``: the first row that is
+    refused, or the number of rows.
+    """
+    output = jitable(output_body(pieces, jitable, _layout(values)))
+    is_matrix = values.ndim == 2
+    sources = fingerprint(pieces)
+
+    def predict_rows(hp, weights, slots, scalars, values, index, starts, out):
+        sources
+        for i in range(out.shape[0]):
+            if is_matrix:
+                begin, n = i, values.shape[1]
+            else:
+                begin, n = starts[i], starts[i + 1] - starts[i]
+            size, z = output(hp, weights, slots, scalars, values, begin, index, begin, n)
+            if not (size <= LIMIT) or not (abs(z) <= LIMIT):
+                return i
+            out[i] = z
+        return out.shape[0]
+
+    signature = (_signature_of_hp(pieces), VECTOR, MATRIX, VECTOR, values, WORDS, WORDS, VECTOR)
+    return bind(predict_rows, signature, pieces, nogil=True)
+
+
+# -- one mini-batch ----------------------------------------------------------------------------
+
+
+@functools.cache
+def learn_batch(pieces: Pieces, values: Any) -> Callable[..., tuple[int, int]]:
+    """Compiled step on the mean gradient of all rows, all or nothing.
+
+    ``(hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, total) ->
+    (status, row)``. The state is that of the batch's columns only; all of them take the step.
+    ``total`` is scratch of their number. The mean is over the rows whose weight is not 0.
+    """
+    loss_class, optimizer_class, penalty_class = pieces
+    make_loss, make_optimizer, make_penalty = (piece.struct for piece in pieces)
+    layout = _layout(values)
+    value_at, slot_at = (jitable(function) for function in layout)
+    output = jitable(output_body(pieces, jitable, layout))
+    gradient = jitable(loss_class.gradient)
+    row, step = jitable(optimizer_class.row), jitable(optimizer_class.step)
+    penalty_gradient = jitable(penalty_class.gradient)
+    accrue, shrink = jitable(penalty_class.accrue), jitable(penalty_class.shrink)
+    load, store = jitable(access.LOAD[optimizer_class.n_slots]), jitable(access.STORE[optimizer_class.n_slots])
+    take_scalars = jitable(access.TAKE[optimizer_class.n_scalars])
+    put_scalars = jitable(access.PUT[optimizer_class.n_scalars])
+    no_sums = jitable(access.TAKE[optimizer_class.n_sums])
+    shrinks = penalty_class.overrides("shrink")
+    is_matrix = values.ndim == 2
+    nothing = (0.0, 0.0, 0.0)
+    sources = fingerprint(pieces)
+
+    def learn_batch(hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, total):
+        sources
+        loss, optimizer, penalty = make_loss(*hp[0]), make_optimizer(*hp[1]), make_penalty(*hp[2])
+        w_step = 1 if w.shape[0] > 1 else 0
+        total[:] = 0.0
+        sum_g = 0.0
+        count = 0
+        for i in range(y.shape[0]):
+            if is_matrix:
+                begin, n = i, values.shape[1]
+            else:
+                begin, n = starts[i], starts[i + 1] - starts[i]
+            size, z = output(hp, weights, slots, scalars, values, begin, index, begin, n)
+            h = w[i * w_step]
+            if not (size <= LIMIT):
+                return f.BAD_ROW, i
+            if not (abs(y[i]) <= LIMIT):
+                return f.BAD_TARGET, i
+            if not (0.0 <= h <= LIMIT):
+                return f.BAD_WEIGHT, i
+            if not (abs(z) <= LIMIT):
+                return f.OVERFLOW, i
+            if h != 0.0:
+                d = h * gradient(loss, y[i], z)
+                if not (abs(d) <= LIMIT):
+                    return f.OVERFLOW, i
+                g = min(max(d, -hp[3]), hp[3])
+                if not (abs(g) * (1.0 + size) <= LIMIT):
+                    return f.OVERFLOW, i
+                for k in range(n):
+                    total[slot_at(index, begin, k)] += g * value_at(values, begin, k)
+                sum_g += g
+                count += 1
+        if count == 0:
+            return f.NOOP, 0
+        share = 1.0 / count
+        bound = abs(sum_g)
+        for k in range(total.shape[0]):
+            bound += abs(total[k])
+        if not (bound <= LIMIT):
+            return f.OVERFLOW, -1
+        lr, next_lr, intercept_lr = rates[r, 0], rates[r, 1], rates[r, 2]
+        state, c = row(
+            optimizer, take_scalars(scalars, OPTIMIZER), no_sums(nothing, 0), 0.0, 0.0, sum_g * share, 1.0, lr, scalars[T]
+        )  # fmt: skip
+        put_scalars(scalars, OPTIMIZER, state)
+        for k in range(total.shape[0]):
+            wk = weights[k]
+            wk, new = step(
+                optimizer, wk, load(slots, k), total[k] * share + penalty_gradient(penalty, wk), 1.0, c
+            )
+            weights[k] = wk
+            store(slots, k, new)
+        scalars[INTERCEPT] -= intercept_lr * (sum_g * share)
+        if shrinks:
+            all_l1 = accrue(penalty, scalars[L1_TOTAL], next_lr)
+            scalars[L1_TOTAL] = all_l1
+            for k in range(total.shape[0]):
+                weights[k], charged[k] = shrink(penalty, weights[k], charged[k], all_l1)
+        scalars[T] += 1.0
+        scalars[SAMPLES] += count
+        return f.OK, count
+
+    state = (_signature_of_hp(pieces), VECTOR, MATRIX, VECTOR, VECTOR)
+    rest = (values, WORDS, WORDS, VECTOR, VECTOR, MATRIX, types.int64, VECTOR)
+    return bind(learn_batch, (*state, *rest), pieces, nogil=True)

@@ -1,0 +1,96 @@
+"""Linear regression."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Literal
+
+from river import base
+
+from streamgd._learner import LinearLearner
+from streamgd._targets import Numbers
+from streamgd.optim import losses
+
+
+class LinearRegression(LinearLearner, base.MiniBatchRegressor):
+    """Linear regression by stochastic gradient descent, compiled.
+
+    Parameters, defaults and results are those of river's class of the same name; river's own
+    optimizers, losses, schedulers and initializers are accepted and converted.
+
+    Parameters
+    ----------
+    optimizer
+        How weights are updated. Default ``optim.SGD(0.01)``.
+    loss
+        A regression loss. Default ``optim.losses.Squared()``.
+    l2
+        Strength of the L2 penalty on the features that are present.
+    l1
+        Strength of the cumulative L1 penalty. It may be joined with ``l2``.
+    intercept_init
+        First value of the intercept.
+    intercept_lr
+        Learning rate of the intercept, a number or a scheduler; 0 keeps it fixed.
+    clip_gradient
+        Largest absolute value of the loss's derivative times the sample's weight.
+    initializer
+        First weights. Default ``optim.initializers.Zeros()``.
+    on_invalid
+        What to do with a bad sample: ``"raise"``, or ``"skip"`` and count it in ``n_invalid``.
+
+    Attributes
+    ----------
+    weights : dict
+        Weights by feature.
+    intercept : float
+        The intercept.
+    n_invalid : int
+        Bad samples that were skipped.
+
+    Examples
+    --------
+    >>> from river import datasets, evaluate, metrics, preprocessing
+    >>> from streamgd import linear_model
+    >>> model = preprocessing.StandardScaler() | linear_model.LinearRegression(intercept_lr=0.1)
+    >>> evaluate.progressive_val_score(datasets.TrumpApproval(), model, metrics.MAE())
+    MAE: 0.558735
+    """
+
+    _default_loss = losses.Squared
+
+    def __init__(
+        self,
+        optimizer: Any = None,
+        loss: Any = None,
+        l2: float = 0.0,
+        l1: float = 0.0,
+        intercept_init: float = 0.0,
+        intercept_lr: Any = 0.01,
+        clip_gradient: float = 1e12,
+        initializer: Any = None,
+        *,
+        on_invalid: Literal["raise", "skip"] = "raise",
+    ) -> None:
+        super().__init__(
+            optimizer, loss, l2, l1, intercept_init, intercept_lr, clip_gradient, initializer, on_invalid, Numbers()
+        )  # fmt: skip
+
+    def predict_one(self, x: dict[Any, Any]) -> float:
+        """Predict the target of one sample.
+
+        Parameters
+        ----------
+        x
+            Features, names to numbers. Features that the model has not met count as absent.
+        """
+        mean = self._predict_kernel(x, self._address, self._hp)
+        return mean if mean == mean else self._mean_one(x)  # type: ignore[no-any-return]
+
+    def predict_many(self, X: Any, *, columns: Sequence[Hashable] | None = None) -> Any:
+        """Predict the targets of rows ``(n, p)``.
+
+        Returns a series of the kind of the frame that came in (pandas, polars, Arrow), or an array ``(n,)``.
+        """
+        rows, raw = self._raw_rows(X, columns)
+        return self._like(rows, self.loss.mean_func(raw))

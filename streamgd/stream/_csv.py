@@ -1,0 +1,410 @@
+"""CSV files, parsed by a compiled kernel."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels import parse
+from ._batch import Batch, InputError, Kind, Position
+from ._columns import Categories, check_kinds, one_hot, select
+from ._window import Window
+
+SAMPLE = 1000  # rows that decide what a column is
+_BOOLEANS = {"true": True, "false": False}
+
+
+class CSV:
+    """Rows of a CSV file with a header, plain or gzip.
+
+    What a column is gets decided by the first 1,000 rows: a number when every cell is one to Python's
+    ``float`` (which every value equals to the bit), a boolean when every cell is "true" or "false" in any
+    case, else a category. A later cell that breaks this is an error with its line, unless `kinds` says
+    otherwise from the start. Cells may be quoted; a quoted cell may hold delimiters and newlines.
+
+    Parameters
+    ----------
+    path
+        The file; its name ends in ``.gz`` when it is compressed.
+    target
+        Column to predict, or None.
+    batch_rows
+        Rows a batch.
+    drop
+        Columns to leave out.
+    columns
+        Columns to learn from; None takes all but the target and `drop`.
+    kinds
+        Kinds of columns that the first rows do not show, such as ``{"zip": "category"}``.
+    missing
+        "error" refuses an empty cell or a NaN, "zero" reads it as 0, or as no category. A target may
+        never be missing.
+    delimiter
+        One byte; None takes the most frequent of comma, semicolon, tab and bar in the header.
+    max_categories
+        Columns and categories allowed in all.
+
+    Raises
+    ------
+    InputError
+        Names file, line, column and value.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        target: str | None = None,
+        batch_rows: int = 8192,
+        *,
+        drop: Collection[str] = (),
+        columns: Collection[str] | None = None,
+        kinds: Mapping[str, Kind] | None = None,
+        missing: Literal["error", "zero"] = "error",
+        delimiter: str | None = None,
+        max_categories: int = 1_000_000,
+    ) -> None:
+        self.path = Path(path)
+        self.target = target
+        self.batch_rows = batch_rows
+        self.missing = missing
+        self.max_categories = max_categories
+        with Window(self.path) as window:
+            self._names = self._header(window, delimiter)
+            self._features = select(str(self.path), self._names, target, drop, columns)
+            self._start: Position = {"row": 0, "byte": window.offset, "line": window.line}
+            used = [*self._features, *([] if target is None else [target])]
+            given = check_kinds(str(self.path), used, kinds)
+            sample = self._sample(window)
+            self.kinds: dict[str, Kind] = {n: given.get(n) or _kind(sample[n]) for n in used}
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches()
+
+    def expected_rows(self, position: Position) -> int | None:
+        """Rows estimated from the bytes read so far; None for a compressed file."""
+        read = position["byte"] - self._start["byte"]
+        if self.path.suffix == ".gz" or not position["row"] or not read:
+            return None
+        total = self.path.stat().st_size - self._start["byte"]
+        return max(position["row"], round(total / read * position["row"]))
+
+    # -- header and kinds ------------------------------------------------------------------
+
+    def _header(self, window: Window, delimiter: str | None) -> list[str]:
+        at = -1
+        while at < 0 and not window.final:
+            window.fill()
+            head = window.bytes_at(0, window.end)
+            if head.startswith(b"\xef\xbb\xbf"):
+                head = b"   " + head[3:]
+            quoted = False
+            for k, c in enumerate(head):
+                quoted ^= c == 34
+                if c == 10 and not quoted and head[:k].strip():
+                    at = k
+                    break
+        line = head[: at if at >= 0 else len(head)]
+        try:
+            text = line.decode().lstrip(" \r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self.path}, line 1: not UTF-8 text ({error.reason}); convert the file"
+            ) from error
+        if not text.strip():
+            raise InputError(f"{self.path}: the file is empty")
+        if delimiter is None:
+            delimiter = max(",;\t|", key=text.count)
+        if len(delimiter.encode()) != 1:
+            raise ValueError(f"delimiter={delimiter!r}: one ASCII character is needed")
+        self._delimiter = ord(delimiter)
+        window.skip(min(len(line) + 1, window.end))
+        names = [n.strip() for n in next(csv.reader([text.rstrip("\r\n")], delimiter=delimiter))]
+        if all(_is_number(n) for n in names):
+            raise InputError(
+                f"{self.path}, line 1: {text.strip()[:60]!r} holds numbers; a header with names is needed"
+            )
+        return names
+
+    def _sample(self, window: Window) -> dict[str, list[str]]:
+        """Return the cells of the first rows, by column."""
+        p = len(self._names)
+        reader = _Reader(self, window, np.full(p, parse.TEXT, np.int8), np.arange(p), 0, p, SAMPLE)
+        cells: dict[str, list[str]] = {name: [] for name in self._names}
+        wanted = {*self._features, self.target}
+        n = 0
+        for first, last in reader.parts():
+            n = last
+            blob = reader.blob
+            for j, name in enumerate(self._names):
+                if name in wanted:
+                    spans = reader.pairs(first, last, j)
+                    cells[name] += [reader.decode(_cell(blob, s, e), reader.place(s), name) for s, e in spans]
+        if not n:
+            raise InputError(f"{self.path}: only a header, no rows")
+        return cells
+
+    # -- rows ------------------------------------------------------------------------------
+
+    def batches(self, start: Position | None = None) -> Iterator[Batch]:
+        """Yield batches from ``start``, the position of an earlier batch (default: the beginning)."""
+        at = self._start if start is None else start
+        numeric = [n for n in self._features if self.kinds[n] != "category"]
+        texts = [n for n in self._features if self.kinds[n] == "category"]
+        categories = Categories(str(self.path), numeric, self.max_categories)
+        kinds = np.zeros(len(self._names), dtype=np.int8)
+        slots = np.zeros(len(self._names), dtype=np.int64)
+        spanned: list[tuple[str, Callable[[str], Any], NDArray[Any]]] = []
+        n = self.batch_rows
+        booleans: dict[str, NDArray[np.float64]] = {}
+        active = {name: np.empty(n, dtype=np.int64) for name in texts}
+        labels: NDArray[Any] = np.empty(0)
+        for name, kind in self.kinds.items():
+            j = self._names.index(name)
+            kinds[j] = parse.NUMBER if kind == "number" else parse.TEXT
+            if kind == "number":
+                slots[j] = len(numeric) if name == self.target else numeric.index(name)
+                continue
+            slots[j] = len(spanned)
+            if name == self.target:
+                labels = np.empty(n, dtype=bool if kind == "boolean" else object)
+                spanned.append((name, _boolean if kind == "boolean" else _required, labels))
+            elif kind == "boolean":
+                booleans[name] = np.empty(n)
+                spanned.append(
+                    (name, _boolean if self.missing == "error" else _boolean_or_zero, booleans[name])
+                )
+            else:
+                spanned.append((name, _slot_of(categories, name, self.missing), active[name]))
+        found: list[_Values] = [_Values(read) for _, read, _ in spanned]
+        width = len(numeric) + (self.target is not None and self.kinds[self.target] == "number")
+
+        with Window(self.path, at["byte"], at["line"]) as window:
+            row = at["row"]
+            while True:
+                reader = _Reader(self, window, kinds, slots, width, len(spanned), n)
+                m = 0
+                for first, m in reader.parts():
+                    blob = reader.blob
+                    for k, (name, _, out) in enumerate(spanned):
+                        values = found[k]
+                        spans = reader.pairs(first, m, k)
+                        try:
+                            out[first:m] = [
+                                values[blob[s:e] if s >= 0 else _cell(blob, s, e)] for s, e in spans
+                            ]
+                        except (ValueError, UnicodeDecodeError) as error:
+                            self._bad_text(reader, blob, reader.pairs(first, m, k), values, name, error)
+                if m == 0:
+                    return
+                numbers = reader.numbers[:m]
+                y: NDArray[Any] | None = None
+                if self.target is not None:
+                    y = numbers[:, -1].copy() if width > len(numeric) else labels[:m].copy()
+                for name, column in booleans.items():
+                    numbers[:, numeric.index(name)] = column[:m]
+                X: Any = np.ascontiguousarray(numbers[:, : len(numeric)])
+                if texts:
+                    X = one_hot(X, [active[name][:m] for name in texts], len(categories.names))
+                position = {"row": row + m, "byte": window.offset, "line": window.line}
+                yield Batch(X, y, categories.names, row, position)
+                row += m
+
+    def _bad_text(
+        self,
+        reader: _Reader,
+        blob: bytes,
+        spans: Iterable[tuple[int, int]],
+        values: _Values,
+        name: str,
+        error: Exception,
+    ) -> NoReturn:
+        """Find the cell that failed and raise with its line."""
+        if isinstance(error, InputError):
+            raise error
+        for s, e in spans:
+            cell = _cell(blob, s, e)
+            try:
+                values[cell]
+            except (ValueError, UnicodeDecodeError):
+                at = reader.place(s)
+                text = reader.decode(cell, at, name)
+                if not text:
+                    raise self._missing(reader, at, name) from None
+                raise InputError(
+                    f"{reader.line(at)}: column {name!r} is {text!r}, where the first rows have "
+                    f"only true and false; tell kinds={{{name!r}: 'category'}} if it is one"
+                ) from None
+        raise error
+
+    def _missing(self, reader: _Reader, at: int, name: str) -> InputError:
+        if name == self.target:
+            return InputError(f"{reader.line(at)}: the target {name!r} is missing; take the row out")
+        return InputError(
+            f"{reader.line(at)}: column {name!r} is empty or NaN; fill it in, or read missing "
+            "values as zero (missing='zero', --missing zero)"
+        )
+
+
+class _Reader:
+    """Fills the arrays of one batch from a window."""
+
+    def __init__(
+        self,
+        source: CSV,
+        window: Window,
+        kinds: NDArray[np.int8],
+        slots: NDArray[np.int64],
+        n_numbers: int,
+        n_spans: int,
+        n: int,
+    ) -> None:
+        self._source = source
+        self._window = window
+        self._kinds, self._slots = kinds, slots
+        self.numbers = np.empty((n, n_numbers))
+        self.spans = np.empty((n, n_spans, 2), dtype=np.int64)
+        self._odd = np.empty((max(4096, len(kinds)), 4), dtype=np.int64)
+        self.blob = b""  # the bytes that spans point into
+
+    def parts(self) -> Iterator[tuple[int, int]]:
+        """Yield (first, last) of rows as they are read; spans hold until the next part."""
+        window, r, out = self._window, 0, np.zeros(6, dtype=np.int64)
+        n = len(self.numbers)
+        while r < n:
+            parse.csv_rows(
+                window.text, window.start, window.end, window.final, self._source._delimiter,
+                self._kinds, self._slots, r, self.numbers, self.spans, self._odd, out,
+            )  # fmt: skip
+            status, last, at, n_odd, where, fields = out.tolist()
+            for row, column, begin, end in self._odd[:n_odd].tolist():
+                self.numbers[row, self._slots[column]] = self._judge(column, begin, end)
+            if last > r:
+                self.blob = window.bytes_at(window.start, at) if self.spans.size else b""
+                yield r, last
+                r = last
+            if status not in (parse.FULL, parse.MORE):
+                raise self._error(status, where, fields)
+            window.skip(at)
+            if status == parse.MORE:
+                if window.final:
+                    return
+                window.fill()
+
+    def _judge(self, column: int, begin: int, end: int) -> float:
+        source, name = self._source, self._source._names[column]
+        text = self.decode(self._window.bytes_at(begin, end), begin, name)
+        try:
+            value = float(text) if text else np.nan
+        except ValueError:
+            if name == source.target:
+                advice = "the target must be a number in every row, as in the first ones"
+            else:
+                advice = (
+                    f"where the first rows have numbers; tell kinds={{{name!r}: 'category'}} if it is one"
+                )
+            raise InputError(f"{self.line(begin)}: column {name!r} is {text!r}, {advice}") from None
+        if np.isnan(value):
+            if source.missing == "zero" and name != source.target:
+                return 0.0
+            raise source._missing(self, begin, name)
+        return value
+
+    def _error(self, status: int, where: int, fields: int) -> InputError:
+        source, line = self._source, self.line(where)
+        p = len(source._names)
+        if status == parse.OPEN_QUOTE:
+            return InputError(f"{line}: a quote is opened and never closed")
+        if status == parse.AFTER_QUOTE:
+            return InputError(f"{line}: text after a closing quote; double a quote inside a cell")
+        found = f"{fields}" if fields <= p else f"more than {p}"
+        return InputError(f"{line}: {found} fields, where the header has {p}")
+
+    def line(self, at: int) -> str:
+        """Return file and line of a byte of the window."""
+        return f"{self._source.path}, line {self._window.line_of(at)}"
+
+    def pairs(self, first: int, last: int, column: int) -> Iterable[tuple[int, int]]:
+        """Return (begin, end) of the cells of a text column, without a list for each."""
+        spans = self.spans[first:last, column]
+        return zip(spans[:, 0].tolist(), spans[:, 1].tolist(), strict=True)
+
+    def place(self, begin: int) -> int:
+        """Return the byte of the window where a span begins."""
+        return self._window.start + (begin if begin >= 0 else -begin - 1)
+
+    def decode(self, cell: bytes, at: int, name: str) -> str:
+        """Return a cell as text."""
+        try:
+            return cell.decode()
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self.line(at)}: column {name!r} is not UTF-8 text; convert the file"
+            ) from error
+
+
+class _Values(dict[bytes, Any]):
+    """What each distinct cell of a column means, worked out once."""
+
+    def __init__(self, read: Callable[[str], Any]) -> None:
+        self._read = read
+
+    def __missing__(self, cell: bytes) -> Any:
+        value = self._read(cell.decode())
+        if len(self) < 1_000_000:
+            self[cell] = value
+        return value
+
+
+def _cell(blob: bytes, begin: int, end: int) -> bytes:
+    return blob[begin:end] if begin >= 0 else blob[-begin - 1 : end].replace(b'""', b'"')
+
+
+def _boolean(text: str) -> bool:
+    value = _BOOLEANS.get(text.strip().lower())
+    if value is None:
+        raise ValueError(text)
+    return value
+
+
+def _boolean_or_zero(text: str) -> bool:
+    return _boolean(text) if text else False
+
+
+def _required(text: str) -> str:
+    if not text:
+        raise ValueError(text)
+    return text
+
+
+def _slot_of(categories: Categories, name: str, missing: str) -> Callable[[str], int]:
+    def slot(text: str) -> int:
+        if text:
+            return categories.slot(name, text)
+        if missing == "zero":
+            return -1
+        raise ValueError(text)
+
+    return slot
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _kind(cells: list[str]) -> Kind:
+    """Return what a column of these cells is; empty ones do not count."""
+    filled = [c for c in cells if c]
+    if all(_is_number(c) for c in filled):
+        return "number"
+    if all(c.strip().lower() in _BOOLEANS for c in filled):
+        return "boolean"
+    return "category"
