@@ -49,8 +49,9 @@ from ._jit import (
     NEGATIVE, POSITIVE, IS_BINARY,  # addresses of the labels that the model owns
     WEIGHTS, SLOTS, CHARGED, SCALARS,  # addresses of the state
     RATES, N_RATES, RATE_STEP, RATES_START,  # table of coming rates
-) = range(30)  # fmt: skip
-N_WORDS = 30
+    HYPER,  # address of the hyper-parameters
+) = range(31)  # fmt: skip
+N_WORDS = 31
 
 # What kernels return. Python goes on from any but OK and NOOP, with nothing written.
 OK = 0
@@ -93,115 +94,92 @@ def read_number(v, c):  # type: ignore[no-untyped-def]
     return np.nan
 
 
-@jitable
-def read_known(d, c):  # type: ignore[no-untyped-def]
-    """Read the dict at ``d`` into the scratch; all its names must be known.
+def reader_body(learning):  # type: ignore[no-untyped-def]
+    """Build ``(d, c) -> count``: read the dict at ``d`` into the scratch ``x`` and ``slot``.
 
-    Returns the count, with the DENSE flag when position equals slot throughout, or NOT_READ.
+    Returns the number of values, with the DENSE flag when each stands in its slot's position (then
+    ``slot`` is not written), or a status. To learn, all names must be known; to predict, unknown ones
+    are left out, but their values are checked, so that what is refused does not depend on what the
+    model has seen.
     """
-    if load_word(d + 8) != c[DICT]:
-        return NOT_READ
-    cursor = stack_words()
-    store_word(cursor, 0)
-    x = carray(doubles_at(c[X]), (c[CAPACITY],))
-    slot = carray(words_at(c[SLOT]), (c[CAPACITY],))
-    keys = carray(words_at(c[KEYS]), (c[CAPACITY],))
-    order = carray(words_at(c[ORDER]), (c[CAPACITY],))
-    n_keys = c[N_KEYS]
-    float_type = c[FLOAT]
-    offset = c[FLOAT_OFFSET]
-    dense = True
-    looked_up = False
-    i = 0
-    while dict_next(d, cursor, cursor + 8, cursor + 16) != 0:
-        if i >= n_keys:
+
+    def read(d, c):  # type: ignore[no-untyped-def]
+        if load_word(d + 8) != c[DICT]:
             return NOT_READ
-        key = load_word(cursor + 8)
-        j = order[i]
-        if key != keys[j]:
-            kind = load_word(key + 8)
-            if kind != c[STR] and kind != c[INT]:
-                return NOT_READ
-            found = dict_get(c[INDEX], key)
-            if found == 0:
-                if error_occurred() != 0:
-                    error_clear()
-                return NOT_READ
-            j = int_as_int64(found)
-            order[i] = j
-            looked_up = True
-        slot[i] = j
-        if j != i:
-            dense = False
-        v = load_word(cursor + 16)
-        if load_word(v + 8) == float_type and offset != 0:
-            x[i] = load_double(v + offset)
-        else:
-            number = read_number(v, c)
-            if number != number:
-                return NOT_READ
-            x[i] = number
-        i += 1
-    if looked_up:
-        c[LOOKUPS] += 1
-        if c[LOOKUPS] >= c[ADOPT_AT]:
-            return ADOPT
-    return i | DENSE if dense else i
-
-
-@jitable
-def read_to_predict(d, c):  # type: ignore[no-untyped-def]
-    """Read the dict at ``d`` into the scratch, unknown names left out; as `read_known`.
-
-    Their values are read all the same (into the place that the next known one overwrites), so that
-    what is refused does not depend on what the model has seen.
-    """
-    if load_word(d + 8) != c[DICT]:
-        return NOT_READ
-    cursor = stack_words()
-    store_word(cursor, 0)
-    x = carray(doubles_at(c[X]), (c[CAPACITY],))
-    slot = carray(words_at(c[SLOT]), (c[CAPACITY],))
-    keys = carray(words_at(c[KEYS]), (c[CAPACITY],))
-    order = carray(words_at(c[ORDER]), (c[CAPACITY],))
-    n_keys = c[N_KEYS]
-    float_type = c[FLOAT]
-    offset = c[FLOAT_OFFSET]
-    dense = True
-    i = 0
-    position = 0
-    while dict_next(d, cursor, cursor + 8, cursor + 16) != 0:
-        key = load_word(cursor + 8)
-        j = np.int64(-1)
-        if position < n_keys and key == keys[order[position]]:
-            j = order[position]
-        else:
-            kind = load_word(key + 8)
-            if kind != c[STR] and kind != c[INT]:
-                return NOT_READ
-            found = dict_get(c[INDEX], key)
-            if found != 0:
-                j = int_as_int64(found)
-            elif error_occurred() != 0:
-                error_clear()
-                return NOT_READ
-        v = load_word(cursor + 16)
-        if load_word(v + 8) == float_type and offset != 0:
-            number = load_double(v + offset)
-        else:
-            number = read_number(v, c)
-        if not (abs(number) <= LIMIT):
-            return NOT_READ
-        if j >= 0:
-            if i >= n_keys:
-                return NOT_READ
-            x[i] = number
-            slot[i] = j
-            if j != i:
-                dense = False
+        cursor = stack_words()
+        store_word(cursor, 0)
+        x = carray(doubles_at(c[X]), (c[CAPACITY],))
+        keys = carray(words_at(c[KEYS]), (c[CAPACITY],))
+        n_keys = c[N_KEYS]
+        float_type = c[FLOAT]
+        offset = c[FLOAT_OFFSET]
+        # First, as long as the keys are the model's own objects in the order of their slots.
+        i = 0
+        more = dict_next(d, cursor, cursor + 8, cursor + 16)
+        while more != 0:
+            if i >= n_keys or load_word(cursor + 8) != keys[i]:
+                break
+            v = load_word(cursor + 16)
+            if load_word(v + 8) == float_type and offset != 0:
+                x[i] = load_double(v + offset)
+            else:
+                number = read_number(v, c)
+                if not (abs(number) <= LIMIT):
+                    return NOT_READ
+                x[i] = number
             i += 1
-        position += 1
-    return i | DENSE if dense else i
+            more = dict_next(d, cursor, cursor + 8, cursor + 16)
+        if more == 0:
+            return i | DENSE
+        # Then by the slot that stood at this position last time, or by look-up.
+        slot = carray(words_at(c[SLOT]), (c[CAPACITY],))
+        order = carray(words_at(c[ORDER]), (c[CAPACITY],))
+        for k in range(i):
+            slot[k] = k
+        position = i
+        looked_up = 0
+        while more != 0:
+            key = load_word(cursor + 8)
+            j = np.int64(-1)
+            if position < n_keys and key == keys[order[position]]:
+                j = order[position]
+            else:
+                kind = load_word(key + 8)
+                if kind != c[STR] and kind != c[INT]:
+                    return NOT_READ
+                found = dict_get(c[INDEX], key)
+                if found != 0:
+                    j = int_as_int64(found)
+                    if position < n_keys:
+                        order[position] = j
+                    looked_up = 1
+                elif error_occurred() != 0:
+                    error_clear()
+                    return NOT_READ
+            if learning and j < 0:
+                return NOT_READ
+            v = load_word(cursor + 16)
+            if load_word(v + 8) == float_type and offset != 0:
+                number = load_double(v + offset)
+            else:
+                number = read_number(v, c)
+            if not (abs(number) <= LIMIT):
+                return NOT_READ
+            if j >= 0:
+                if i >= n_keys:
+                    return NOT_READ
+                x[i] = number
+                slot[i] = j
+                i += 1
+            position += 1
+            more = dict_next(d, cursor, cursor + 8, cursor + 16)
+        if learning and looked_up != 0:
+            c[LOOKUPS] += 1
+            if c[LOOKUPS] >= c[ADOPT_AT]:
+                return ADOPT
+        return i
+
+    return read
 
 
 def _native_reader() -> bool:

@@ -111,6 +111,6 @@ class KernelPiece(Piece):
         """Tell whether ``cls`` replaces the family's default of a method (kernels leave defaults out)."""
         return getattr(cls, name) is not getattr(cls.family, name)
 
-    def hp(self) -> tuple[float | int | bool, ...]:
-        """Hyper-parameters as a plain tuple, in the order of ``struct``."""
-        return tuple(getattr(self, name) for name in scalar_fields(type(self)))
+    def hyper(self) -> list[float]:
+        """Hyper-parameters in the order of ``struct``. Inside kernels all of them are floats."""
+        return [float(getattr(self, name)) for name in scalar_fields(type(self))]

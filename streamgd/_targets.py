@@ -52,14 +52,14 @@ class Labels:
                 raise ValueError(f"labels={given!r}: the two labels must differ")
 
     @property
-    def pair(self) -> tuple[Any, ...]:
-        """(negative, positive) as predictions name them; the one label alone if its other is open."""
+    def pair(self) -> tuple[Any, Any]:
+        """(negative, positive) as predictions name them; positive is None while it is open."""
         if self.negative is None and self.positive is None:
             return (False, True)
         if self.negative is None:
             return (0, self.positive)
         if self.positive is None:
-            return (self.negative, 1) if self._is_number(self.negative, 0, -1) else (self.negative,)
+            return (self.negative, 1 if self._is_number(self.negative, 0, -1) else None)
         return (self.negative, self.positive)
 
     @property

@@ -197,8 +197,10 @@ def _compiled(table: _Table, model: Any, moment: Any, delay: Any, step: int) -> 
 
 def _samples(table: _Table) -> Iterator[tuple[Any, ...]]:
     """Give the rows of a table as river takes them, a few at a time."""
-    for start in range(0, len(table.y), 1024):
-        X, y, w = table.part(start, start + 1024)
+    start, size = 0, 1
+    while start < len(table.y):
+        X, y, w = table.part(start, start + size)
+        start, size = start + size, min(2 * size, 1024)  # often the first row is all that is asked for
         if w is None:
             yield from zip(_dicts(X), y.tolist(), strict=True)
         else:

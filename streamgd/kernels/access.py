@@ -94,6 +94,22 @@ def _take4(vector, start):
     return (vector[start], vector[start + 1], vector[start + 2], vector[start + 3])
 
 
+def _take5(v, k):
+    return (v[k], v[k + 1], v[k + 2], v[k + 3], v[k + 4])
+
+
+def _take6(v, k):
+    return (v[k], v[k + 1], v[k + 2], v[k + 3], v[k + 4], v[k + 5])
+
+
+def _take7(v, k):
+    return (v[k], v[k + 1], v[k + 2], v[k + 3], v[k + 4], v[k + 5], v[k + 6])
+
+
+def _take8(v, k):
+    return (v[k], v[k + 1], v[k + 2], v[k + 3], v[k + 4], v[k + 5], v[k + 6], v[k + 7])
+
+
 def _put0(vector, start, new):
     pass
 
@@ -124,7 +140,9 @@ def _put4(vector, start, new):
 LOAD: tuple[Callable[..., Any], ...] = (_load0, _load1, _load2, _load3, _load4)
 STORE: tuple[Callable[..., Any], ...] = (_store0, _store1, _store2, _store3, _store4)
 ADD: tuple[Callable[..., Any], ...] = (_add0, _add1, _add2, _add3)
-TAKE: tuple[Callable[..., Any], ...] = (_take0, _take1, _take2, _take3, _take4)
+TAKE: tuple[Callable[..., Any], ...] = (
+    _take0, _take1, _take2, _take3, _take4, _take5, _take6, _take7, _take8,
+)  # fmt: skip
 PUT: tuple[Callable[..., Any], ...] = (_put0, _put1, _put2, _put3, _put4)
 
 

@@ -1,7 +1,8 @@
 """Linear models: the update of one row, and the loops over rows that call it.
 
-``hp`` is the hyper-parameters of (loss, optimizer, penalty) and the gradient's clip. ``scalars`` is
-the model's small vector, laid out below. A row is refused, with a status, before anything is
+``hp`` is one vector: the hyper-parameters of loss, optimizer and penalty, then the gradient's clip
+(a tuple of them costs 20 ns a number to unbox). ``scalars`` is the model's small vector, laid out
+below. A row is refused, with a status, before anything is
 written. The check is one sum of absolute values: NaN and infinity survive in it, it vectorises,
 and the compiler may not remove it (it may remove ``x - x != 0``).
 """
@@ -46,6 +47,17 @@ def n_scalars(optimizer: type[Optimizer]) -> int:
     return OPTIMIZER + optimizer.n_scalars + optimizer.n_slots
 
 
+def hyper_parts(pieces: Pieces) -> tuple[int, int, int]:
+    """Where the optimizer's, the penalty's hyper-parameters and the clip begin in ``hp``."""
+    loss, optimizer, penalty = (len(piece.struct._fields) for piece in pieces)
+    return loss, loss + optimizer, loss + optimizer + penalty
+
+
+def take_hyper(piece: type[Loss | Optimizer | Penalty]) -> Callable[..., Any]:
+    """Reader of a piece's hyper-parameters: ``(hp, start) -> tuple``."""
+    return access.TAKE[len(piece.struct._fields)]
+
+
 def output_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
     """Build ``(hp, weights, slots, scalars, values, i, index, j, n) -> (size, z)``.
 
@@ -60,9 +72,11 @@ def output_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
     changes_weight = optimizer_class.overrides("at")
     with_intercept = optimizer_class.intercept_feature
     intercept_slots = OPTIMIZER + optimizer_class.n_scalars
+    optimizer_hyper = jit(take_hyper(optimizer_class))
+    optimizer_start, _, _ = hyper_parts(pieces)
 
     def output(hp, weights, slots, scalars, values, i, index, j, n):
-        optimizer = make_optimizer(*hp[1])
+        optimizer = make_optimizer(*optimizer_hyper(hp, optimizer_start))
         size = 0.0
         z = 0.0
         if changes_weight:
@@ -92,6 +106,8 @@ def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., An
     """
     loss_class, optimizer_class, penalty_class = pieces
     make_loss, make_optimizer, make_penalty = (piece.struct for piece in pieces)
+    loss_hyper, optimizer_hyper, penalty_hyper = (jit(take_hyper(piece)) for piece in pieces)
+    optimizer_start, penalty_start, clip_at = hyper_parts(pieces)
     value_at, slot_at = (jit(function) for function in layout)
     output = jit(output_body(pieces, jit, layout))
     gradient, update = jit(loss_class.gradient), jit(loss_class.update)
@@ -112,7 +128,10 @@ def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., An
     nothing = (0.0, 0.0, 0.0)
 
     def learn_row(hp, weights, slots, charged, scalars, values, i, index, j, n, y, h, rates, r):
-        loss, optimizer, penalty = make_loss(*hp[0]), make_optimizer(*hp[1]), make_penalty(*hp[2])
+        loss = make_loss(*loss_hyper(hp, 0))
+        optimizer = make_optimizer(*optimizer_hyper(hp, optimizer_start))
+        penalty = make_penalty(*penalty_hyper(hp, penalty_start))
+        clip = hp[clip_at]
         size, z = output(hp, weights, slots, scalars, values, i, index, j, n)
         if not (size <= LIMIT):
             return f.BAD_ROW, z
@@ -127,7 +146,7 @@ def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., An
         d = gradient(loss, y, z)
         if not (abs(h * d) <= LIMIT):
             return f.OVERFLOW, z
-        g = min(max(h * d, -hp[3]), hp[3])
+        g = min(max(h * d, -clip), clip)
         if not (abs(g) * (1.0 + size) <= LIMIT):
             return f.OVERFLOW, z
         lr, next_lr, intercept_lr = rates[r, 0], rates[r, 1], rates[r, 2]
@@ -187,32 +206,21 @@ def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., An
 # -- one dict ----------------------------------------------------------------------------------
 
 
-def _signature_of_hp(pieces: Pieces) -> Any:
-    """Numba's type of ``hp``."""
-    kinds = {float: types.float64, int: types.int64, bool: types.boolean}
-    hp = [types.Tuple(tuple(kinds[k] for k in _kinds(piece))) for piece in pieces]
-    return types.Tuple((*hp, types.float64))
-
-
-def _kinds(piece: type[Any]) -> list[type]:
-    from streamgd._piece import scalar_fields
-
-    return list(scalar_fields(piece).values())
-
-
 @functools.cache
 def learn_one(pieces: Pieces) -> Callable[..., int]:
-    """Compiled ``(x, y, w, control, hp) -> status``: one update from a dict.
+    """Compiled ``(x, y, w, control) -> status``: one update from a dict.
 
     With ``x`` None the row is what Python loaded into the scratch (values, slots, target, weight).
     """
     dense = jitable(learn_row_body(pieces, jitable, access.DENSE_VECTOR))
     sparse = jitable(learn_row_body(pieces, jitable, access.SPARSE_ROW))
+    read = jitable(f.reader_body(learning=True))
     n_slots = max(1, pieces[1].n_slots)
     length = n_scalars(pieces[1])
+    n_hyper = hyper_parts(pieces)[-1] + 1
     sources = fingerprint(pieces)
 
-    def learn_one(x_object, y_object, w_object, control, hp):
+    def learn_one(x_object, y_object, w_object, control):
         sources
         c = carray(words_at(control), (f.N_WORDS,))
         if c[f.BUSY] != 0:
@@ -225,7 +233,7 @@ def learn_one(pieces: Pieces) -> Callable[..., int]:
             y = load_double(c[f.GIVEN])
             h = load_double(c[f.GIVEN] + 8)
         else:
-            count = f.read_known(x_address, c)
+            count = read(x_address, c)
             if count < 0:
                 return count
             y_address = address_of(y_object)
@@ -251,6 +259,7 @@ def learn_one(pieces: Pieces) -> Callable[..., int]:
         weights = carray(doubles_at(c[f.WEIGHTS]), (capacity,))
         charged = carray(doubles_at(c[f.CHARGED]), (capacity,))
         slots = carray(doubles_at(c[f.SLOTS]), (n_slots, capacity))
+        hp = carray(doubles_at(c[f.HYPER]), (n_hyper,))
         n = count & 0xFFFFFFFF
         if n == count:
             status, _ = sparse(hp, weights, slots, charged, scalars, values, 0, index, 0, n, y, h, rates, r)
@@ -258,28 +267,30 @@ def learn_one(pieces: Pieces) -> Callable[..., int]:
             status, _ = dense(hp, weights, slots, charged, scalars, values, 0, index, 0, n, y, h, rates, r)
         return status if status < 0 else 0
 
-    signature = (py_object, py_object, py_object, types.uintp, _signature_of_hp(pieces))
+    signature = (py_object, py_object, py_object, types.uintp)
     return bind(learn_one, signature, pieces, nogil=False)
 
 
 @functools.cache
 def predict_one(pieces: Pieces) -> Callable[..., float]:
-    """Compiled ``(x, control, hp) -> mean``: prediction from a dict, NaN where Python must go on."""
+    """Compiled ``(x, control) -> mean``: prediction from a dict, NaN where Python must go on."""
     dense = jitable(output_body(pieces, jitable, access.DENSE_VECTOR))
     sparse = jitable(output_body(pieces, jitable, access.SPARSE_ROW))
-    mean, make_loss = jitable(pieces[0].mean), pieces[0].struct
+    mean, make_loss, loss_hyper = jitable(pieces[0].mean), pieces[0].struct, jitable(take_hyper(pieces[0]))
+    read = jitable(f.reader_body(learning=False))
     n_slots = max(1, pieces[1].n_slots)
     length = n_scalars(pieces[1])
+    n_hyper = hyper_parts(pieces)[-1] + 1
     sources = fingerprint(pieces)
 
-    def predict_one(x_object, control, hp):
+    def predict_one(x_object, control):
         sources
         c = carray(words_at(control), (f.N_WORDS,))
         x_address = address_of(x_object)
         if x_address == c[f.NONE]:
             count = c[f.LOADED]
         else:
-            count = f.read_to_predict(x_address, c)
+            count = read(x_address, c)
         if count < 0:
             return np.nan
         capacity = c[f.CAPACITY]
@@ -288,6 +299,7 @@ def predict_one(pieces: Pieces) -> Callable[..., float]:
         index = carray(words_at(c[f.SLOT]), (capacity,))
         weights = carray(doubles_at(c[f.WEIGHTS]), (capacity,))
         slots = carray(doubles_at(c[f.SLOTS]), (n_slots, capacity))
+        hp = carray(doubles_at(c[f.HYPER]), (n_hyper,))
         n = count & 0xFFFFFFFF
         if n == count:
             size, z = sparse(hp, weights, slots, scalars, values, 0, index, 0, n)
@@ -295,9 +307,9 @@ def predict_one(pieces: Pieces) -> Callable[..., float]:
             size, z = dense(hp, weights, slots, scalars, values, 0, index, 0, n)
         if not (size <= LIMIT) or not (abs(z) <= LIMIT):
             return np.nan
-        return mean(make_loss(*hp[0]), z)
+        return mean(make_loss(*loss_hyper(hp, 0)), z)
 
-    signature = (py_object, types.uintp, _signature_of_hp(pieces))
+    signature = (py_object, types.uintp)
     return bind(predict_one, signature, pieces, nogil=False)
 
 
@@ -353,7 +365,7 @@ def learn_rows(pieces: Pieces, values: Any) -> Callable[..., tuple[int, int, int
                 skipped += 1
         return f.OK, last, skipped, r
 
-    state = (_signature_of_hp(pieces), VECTOR, MATRIX, VECTOR, VECTOR)
+    state = (VECTOR, VECTOR, MATRIX, VECTOR, VECTOR)
     rows = (values, WORDS, WORDS, VECTOR, VECTOR)
     rest = (MATRIX, types.int64, types.int64, VECTOR, types.int64, types.int64, types.boolean)
     return bind(learn_rows, (*state, *rows, *rest), pieces, nogil=True)
@@ -383,7 +395,7 @@ def predict_rows(pieces: Pieces, values: Any) -> Callable[..., int]:
             out[i] = z
         return out.shape[0]
 
-    signature = (_signature_of_hp(pieces), VECTOR, MATRIX, VECTOR, values, WORDS, WORDS, VECTOR)
+    signature = (VECTOR, VECTOR, MATRIX, VECTOR, values, WORDS, WORDS, VECTOR)
     return bind(predict_rows, signature, pieces, nogil=True)
 
 
@@ -400,6 +412,8 @@ def learn_batch(pieces: Pieces, values: Any) -> Callable[..., tuple[int, int]]:
     """
     loss_class, optimizer_class, penalty_class = pieces
     make_loss, make_optimizer, make_penalty = (piece.struct for piece in pieces)
+    loss_hyper, optimizer_hyper, penalty_hyper = (jitable(take_hyper(piece)) for piece in pieces)
+    optimizer_start, penalty_start, clip_at = hyper_parts(pieces)
     layout = _layout(values)
     value_at, slot_at = (jitable(function) for function in layout)
     output = jitable(output_body(pieces, jitable, layout))
@@ -418,7 +432,10 @@ def learn_batch(pieces: Pieces, values: Any) -> Callable[..., tuple[int, int]]:
 
     def learn_batch(hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, total):
         sources
-        loss, optimizer, penalty = make_loss(*hp[0]), make_optimizer(*hp[1]), make_penalty(*hp[2])
+        loss = make_loss(*loss_hyper(hp, 0))
+        optimizer = make_optimizer(*optimizer_hyper(hp, optimizer_start))
+        penalty = make_penalty(*penalty_hyper(hp, penalty_start))
+        clip = hp[clip_at]
         w_step = 1 if w.shape[0] > 1 else 0
         total[:] = 0.0
         sum_g = 0.0
@@ -442,7 +459,7 @@ def learn_batch(pieces: Pieces, values: Any) -> Callable[..., tuple[int, int]]:
                 d = h * gradient(loss, y[i], z)
                 if not (abs(d) <= LIMIT):
                     return f.OVERFLOW, i
-                g = min(max(d, -hp[3]), hp[3])
+                g = min(max(d, -clip), clip)
                 if not (abs(g) * (1.0 + size) <= LIMIT):
                     return f.OVERFLOW, i
                 for k in range(n):
@@ -479,6 +496,6 @@ def learn_batch(pieces: Pieces, values: Any) -> Callable[..., tuple[int, int]]:
         scalars[SAMPLES] += count
         return f.OK, count
 
-    state = (_signature_of_hp(pieces), VECTOR, MATRIX, VECTOR, VECTOR)
+    state = (VECTOR, VECTOR, MATRIX, VECTOR, VECTOR)
     rest = (values, WORDS, WORDS, VECTOR, VECTOR, MATRIX, types.int64, VECTOR)
     return bind(learn_batch, (*state, *rest), pieces, nogil=True)

@@ -84,7 +84,7 @@ class LinearRegression(LinearLearner, base.MiniBatchRegressor):
         x
             Features, names to numbers. Features that the model has not met count as absent.
         """
-        mean = self._predict_kernel(x, self._address, self._hp)
+        mean = self._predict_kernel(x, self._address)
         return mean if mean == mean else self._mean_one(x)  # type: ignore[no-any-return]
 
     def predict_many(self, X: Any, *, columns: Sequence[Hashable] | None = None) -> Any:

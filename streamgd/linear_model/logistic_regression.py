@@ -90,11 +90,6 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
         assert isinstance(self._targets, Labels)
         return self._targets.seen
 
-    @property
-    def _pair(self) -> tuple[Any, ...]:
-        assert isinstance(self._targets, Labels)
-        return self._targets.pair
-
     def predict_proba_one(self, x: dict[Any, Any]) -> dict[Any, float]:
         """Predict the probability of each label.
 
@@ -107,21 +102,21 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
         -------
         Labels to probabilities; ``False`` and ``True`` before the first label is known.
         """
-        p = self._predict_kernel(x, self._address, self._hp)
+        p = self._predict_kernel(x, self._address)
         if p != p:
             p = self._mean_one(x)
-        pair = self._targets.pair
-        if len(pair) == 1:
-            return {pair[0]: 1.0}
-        return {pair[0]: 1.0 - p, pair[1]: p}
+        negative, positive = self._pair
+        if positive is None:  # only one label so far, and its other is open
+            return {negative: 1.0}
+        return {negative: 1.0 - p, positive: p}
 
     def predict_one(self, x: dict[Any, Any]) -> Any:
         """Predict the label of one sample; the negative one at a probability of exactly one half."""
-        p = self._predict_kernel(x, self._address, self._hp)
+        p = self._predict_kernel(x, self._address)
         if p != p:
             p = self._mean_one(x)
-        pair = self._targets.pair
-        return pair[-1] if p > 0.5 else pair[0]
+        negative, positive = self._pair
+        return positive if p > 0.5 and positive is not None else negative
 
     def predict_proba_many(self, X: Any, *, columns: Sequence[Hashable] | None = None) -> Any:
         """Predict the probabilities of each label for rows ``(n, p)``.
@@ -131,13 +126,13 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
         """
         rows, raw = self._raw_rows(X, columns)
         p = self.loss.mean_func(raw)
-        pair = self._pair
-        shares = [1.0 - p, p] if len(pair) == 2 else [np.ones_like(p)]
+        negative, positive = self._pair
+        shares = {negative: np.ones_like(p)} if positive is None else {negative: 1.0 - p, positive: p}
         if rows.frame is None:
-            return np.stack(shares, axis=1)
+            return np.stack(list(shares.values()), axis=1)
         from river.utils import dataframe
 
-        return dataframe.to_native_frame(dict(zip(pair, shares, strict=True)), like=rows.frame)
+        return dataframe.to_native_frame(shares, like=rows.frame)
 
     def predict_many(self, X: Any, *, columns: Sequence[Hashable] | None = None) -> Any:
         """Predict the labels of rows ``(n, p)``.
@@ -145,9 +140,9 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
         Returns a series of the kind of the frame that came in (pandas, polars, Arrow), or an array ``(n,)``.
         """
         rows, raw = self._raw_rows(X, columns)
-        pair = self._pair
-        positive = self.loss.mean_func(raw) > 0.5
-        if all(isinstance(label, bool) for label in pair):
-            return self._like(rows, positive)
-        labels = np.array([pair[0], pair[-1]])
-        return self._like(rows, labels[positive.astype(np.intp)])
+        chosen = self.loss.mean_func(raw) > 0.5
+        negative, positive = self._pair
+        if positive is True:
+            return self._like(rows, chosen)
+        labels = np.array([negative, negative if positive is None else positive])
+        return self._like(rows, labels[chosen.astype(np.intp)])

@@ -1,0 +1,243 @@
+"""One pass over a source: test on each row, then train on it, and report as it goes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from types import FrameType
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+import numpy as np
+
+from ._scores import Scores
+
+if TYPE_CHECKING:
+    from ..stream import Batch, Source
+
+_HEADER = ("rows", "so far", "since last", "learning rate", "rows/s")
+
+
+@dataclass
+class Outcome:
+    """What a pass came to.
+
+    Attributes
+    ----------
+    scores
+        Metrics over all rows.
+    rows, features
+        Rows learned from, and features seen in them.
+    seconds
+        Reading, predicting, learning and scoring; without compiling.
+    interrupted
+        Whether Ctrl-C ended it.
+    error
+        The row that ended it, in words.
+    curve
+        (rows, metric so far, metric of the last batch) after each batch.
+    position
+        Where the source goes on.
+    """
+
+    scores: Scores
+    rows: int = 0
+    features: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    error: str | None = None
+    curve: list[tuple[int, float, float]] = field(default_factory=list)
+    position: dict[str, int] | None = None
+
+
+def run(
+    source: Source,
+    batches: Iterator[Batch],
+    model: Any,
+    scores: Scores,
+    *,
+    limit: int | None = None,
+    quiet: bool = False,
+    curve: bool = False,
+) -> Outcome:
+    """Learn from ``batches`` of ``source`` in one pass.
+
+    A bad row and Ctrl-C end the pass, not the program: what was learned before stands.
+    """
+    from tqdm import tqdm
+
+    from ..stream import InputError
+
+    first = next(batches)
+    outcome = Outcome(scores)
+    table = _Table(model, scores, quiet)
+    with (
+        _ctrl_c() as pressed,
+        tqdm(unit=" rows", unit_scale=True, leave=False, disable=quiet or not sys.stderr.isatty()) as bar,
+    ):
+        _compile(model, scores, first)
+        table.start()
+        start = time.perf_counter()
+        try:
+            for batch in chain([first], batches):
+                n = len(batch) if limit is None else min(len(batch), limit - outcome.rows)
+                last = scores.fresh() if curve else None
+                for lo, hi in table.pieces(n):
+                    z = _learn(model, batch, lo, hi)
+                    scores.update(model, batch.y[lo:hi], z)  # type: ignore[index]
+                    if last is not None:
+                        last.update(model, batch.y[lo:hi], z)  # type: ignore[index]
+                    outcome.rows += hi - lo
+                    table.advance(hi - lo)
+                outcome.features = len(batch.columns)
+                outcome.position = batch.position
+                if last is not None:
+                    outcome.curve.append((outcome.rows, scores.so_far(), last.so_far()))
+                bar.total = limit or source.expected_rows(batch.position)
+                bar.update(n)
+                outcome.interrupted = bool(pressed)
+                if pressed or outcome.rows == limit:
+                    break
+        except InputError as error:
+            outcome.error = str(error)
+        except (ValueError, TypeError) as error:
+            row = getattr(error, "row", None)
+            if row is None:
+                raise
+            place = batch.first + lo + row + 1
+            outcome.rows += row
+            outcome.error = f"row {place:,}: {str(error).removeprefix(f'row {row}: ')}"
+        outcome.seconds = time.perf_counter() - start
+        table.finish()
+    return outcome
+
+
+def rows_of(X: Any, lo: int, hi: int) -> Any:
+    """Return rows ``lo`` to ``hi`` of a matrix or of `SparseRows`."""
+    from .._rows import SparseRows
+
+    if not isinstance(X, SparseRows):
+        return X[lo:hi]
+    begin, end = X.indptr[lo], X.indptr[hi]
+    return SparseRows(X.data[begin:end], X.indices[begin:end], X.indptr[lo : hi + 1] - begin, X.n_columns)
+
+
+def _learn(model: Any, batch: Batch, lo: int, hi: int) -> Any:
+    y = cast(Any, batch.y)
+    return model.predict_learn_rows(rows_of(batch.X, lo, hi), y[lo:hi], columns=batch.columns)
+
+
+def _compile(model: Any, scores: Scores, batch: Batch) -> None:
+    """Compile, or load, all that a batch needs on copies, so that the pass is timed without it."""
+    model, y = model.clone(), cast(Any, batch.y)
+    try:
+        scores.fresh(whole=True).update(model, y[:1], _learn(model, batch, 0, 1))
+    except (ValueError, TypeError) as error:
+        if getattr(error, "row", None) is None:
+            raise
+        # the pass meets the same row, and reports it
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[list[int]]:
+    """Collect the first Ctrl-C, so that a batch is finished before the pass ends; a second one interrupts."""
+    pressed: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Table:
+    """Lines at 1, 2, 4, 8, ... rows, as Vowpal Wabbit prints them."""
+
+    def __init__(self, model: Any, scores: Scores, quiet: bool) -> None:
+        self._model = model
+        self._scores = scores
+        self._quiet = quiet
+        self._rows = self._printed = 0
+        self._next = 1
+        self._clock = 0.0
+
+    def start(self) -> None:
+        """Print the head and start the clock."""
+        self._print(_HEADER)
+        self._clock = time.perf_counter()
+
+    def pieces(self, n: int) -> Iterator[tuple[int, int]]:
+        """Cut a batch of ``n`` rows where a line is due."""
+        lo = 0
+        while lo < n:
+            hi = min(n, lo + self._next - self._rows)
+            yield lo, hi
+            lo = hi
+
+    def advance(self, n: int) -> None:
+        """Count rows, and print a line when it is due."""
+        self._rows += n
+        if self._rows == self._next:
+            self._line()
+            self._next *= 2
+
+    def finish(self) -> None:
+        """Print a line for the rows since the last one."""
+        if self._rows > self._printed:
+            self._line()
+
+    def _line(self) -> None:
+        now = time.perf_counter()
+        speed = (self._rows - self._printed) / max(now - self._clock, 1e-9)
+        so_far, since = self._scores.so_far(), self._scores.since_last()
+        rate = f"{self._model.learning_rate:.4g}"
+        self._print((f"{self._rows:,}", _number(so_far), _number(since), rate, f"{speed:,.0f}"))
+        self._printed, self._clock = self._rows, time.perf_counter()
+
+    def _print(self, cells: Sequence[str]) -> None:
+        if self._quiet:
+            return
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(file=sys.stdout):
+            if cells is _HEADER:
+                click.echo(f"{'':>12}  {self._scores.name:^22}")
+            click.echo(f"{cells[0]:>12}  {cells[1]:>10}  {cells[2]:>10}  {cells[3]:>13}  {cells[4]:>11}")
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.4f}"
+
+
+def summary(outcome: Outcome, model: Any) -> Iterable[str]:
+    """Lines that close a pass."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024)
+    if sys.platform == "darwin":
+        peak /= 1024 * 1024
+    speed = outcome.rows / max(outcome.seconds, 1e-9)
+    yield f"{'rows':<14}{outcome.rows:,}"
+    yield f"{'features':<14}{outcome.features:,}"
+    for name, value in outcome.scores.all():
+        yield f"{name:<14}" + (f"{value:.6g}" if value == value else "undefined: only one label was there")
+    if getattr(model, "n_invalid", 0):
+        yield f"{'skipped':<14}{model.n_invalid:,} invalid rows"
+    yield f"{'seconds':<14}{outcome.seconds:.2f} ({speed:,.0f} rows/s, reading included)"
+    yield f"{'peak memory':<14}{peak:,.0f} MB"
+
+
+def majority(y: Any) -> float:
+    """Return the share of the commonest label."""
+    _, counts = np.unique(np.asarray(y), return_counts=True)
+    return float(counts.max() / counts.sum())
