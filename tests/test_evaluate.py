@@ -340,12 +340,14 @@ def test_regressor_of_river(metric, X, t):
 
 @pytest.mark.parametrize("late", [0, 1, 2, 40], ids=lambda late: f"{late} rows of one label first")
 @pytest.mark.parametrize("swapped", [False, True])
-@pytest.mark.parametrize("pair", LABELS, ids=str)
-def test_labels_are_those_of_the_loop(pair, swapped, late, X, y):
+@pytest.mark.parametrize("labels", [None, "given"])
+@pytest.mark.parametrize("pair", [*LABELS[:-1], (3, 2)], ids=str)
+def test_labels_are_those_of_the_loop(pair, labels, swapped, late, X, y):
     truth = np.array(pair)[y.astype(int)]
     truth[:late] = pair[swapped]
+    labels = labels and pair
     for metric in classification(pair):
-        model, driven = linear_model.LogisticRegression(), linear_model.LogisticRegression()
+        model, driven = (linear_model.LogisticRegression(labels=labels) for _ in range(2))
         expected = rivers.progressive_val_score(rows_of(X[:200], truth[:200]), driven, copy.deepcopy(metric))
         close(evaluate.progressive_val_score((X[:200], truth[:200]), model, metric), expected)
         assert model.labels_ == driven.labels_
@@ -708,3 +710,35 @@ def test_a_bad_row_is_named_by_its_place_in_the_table(every, bad, X, y):
     if every != 1:  # else the row is an error of river's loop
         assert caught.value.row == bad
         assert str(caught.value).startswith(f"row {bad}: ")
+
+
+def test_a_third_label_is_named_by_its_row(X, y):
+    truth = y.astype(int)
+    truth[600] = 2
+    model, metric = linear_model.LogisticRegression(), metrics.Accuracy()
+    with pytest.raises(ValueError, match=r"^row 600: the label is 2, a third one") as caught:
+        evaluate.progressive_val_score((X, truth), model, metric, print_every=500, file=io.StringIO())
+    assert caught.value.row == 600
+    assert model.n_samples == 600
+
+
+@pytest.mark.parametrize("metric", [metrics.LogLoss(), metrics.Accuracy()], ids=repr)
+@pytest.mark.parametrize("bad", [[0], [0, 1, 2], [700], [99, 100, 299, 999]], ids=str)
+def test_rows_that_the_model_skips_are_not_counted(bad, metric, X, y):
+    spoiled, truth = X.copy(), y.astype(object)
+    spoiled[bad[::2], 1] = math.nan
+    truth[bad[1::2]] = None
+    good = np.delete(np.arange(len(X)), bad)
+    expected = rivers.progressive_val_score(
+        rows_of(X[good], y[good]), linear_model.LogisticRegression(), copy.deepcopy(metric)
+    )
+    model = linear_model.LogisticRegression(on_invalid="skip")
+    result = copy.deepcopy(metric)
+    states = list(
+        evaluate.iter_progressive_val_score((spoiled, truth), model, result, step=100, yield_predictions=True)
+    )
+    close(result, expected)
+    assert model.n_invalid == len(bad)
+    assert [state["Prediction"] is None for state in states] == [
+        step - 1 in bad for step in range(100, 1001, 100)
+    ]

@@ -269,16 +269,22 @@ def _until_labels_are_known(table: _Table, model: Any, metric: Any) -> Iterator[
     """Go row by row while a classifier's answers depend on which labels it has met; yield the answers."""
     if not _classifies(model) or len(model.labels_) == 2:
         return
-    from river import evaluate
-
-    def samples() -> Iterator[tuple[Any, ...]]:
-        for sample in _samples(table):
-            yield sample
-            if len(model.labels_) == 2:
-                return
-
-    for state in evaluate.iter_progressive_val_score(samples(), model, metric, yield_predictions=True):
-        yield state["Prediction"]
+    predict = model.predict_one if metric.requires_labels else model.predict_proba_one
+    for x, label, *weight in _samples(table):
+        n_invalid = model.n_invalid
+        try:
+            answer = predict(x)
+        except InvalidRow:
+            if model.on_invalid != "skip":
+                raise
+        model.learn_one(x, label, **dict(*weight))
+        if model.n_invalid > n_invalid:
+            answer = None
+        else:
+            metric.update(y_true=label, y_pred=answer)
+        yield answer
+        if len(model.labels_) == 2:
+            return
 
 
 def _pass(table: _Table, model: Any, metric: Any) -> Any:
