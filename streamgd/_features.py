@@ -31,27 +31,37 @@ from ._jit import (
     jitable,
     load_double,
     load_word,
+    singles_at,
     stack_words,
     store_word,
     words_at,
 )
 
 # Words of the control block: one int64 array a model, so that a call has one argument for all.
+# A job (rows of arrays) is a copy of it with the job's words set.
 (
     FLOAT, INT, BOOL, DICT, STR, NONE,  # addresses of types, and of None
+    FLOAT64, FLOAT32, INT64,  # addresses of NumPy's types, 0 where their numbers lie elsewhere
     FLOAT_OFFSET,  # of the number in a float object; 0: ask CPython
     INDEX,  # address of the dict: name -> slot, exact str and int keys only
     KEYS, ORDER, N_KEYS,  # addresses of names by slot, slot expected at each position, how many
     X, SLOT, CAPACITY,  # scratch: the values read and their slots
+    GIVEN,  # scratch: target, weight and output of a dict
+    BEGIN, END,  # scratch: where the row of a dict begins and ends
     LOOKUPS, ADOPT_AT,  # rows in a row that needed look-ups; at how many Python adopts the keys
-    LOADED, GIVEN,  # values that Python loaded into the scratch; address of its target and weight
-    BUSY,  # another thread's kernel is learning
+    BUSY,  # a job runs, without the interpreter's lock
     NEGATIVE, POSITIVE, IS_BINARY,  # addresses of the labels that the model owns
     WEIGHTS, SLOTS, CHARGED, SCALARS,  # addresses of the state
     RATES, N_RATES, RATE_STEP, RATES_START,  # table of coming rates
     HYPER,  # address of the hyper-parameters
-) = range(31)  # fmt: skip
-N_WORDS = 31
+    ROW, LAST, SKIPPED,  # of a job: the next row, the end, rows skipped so far
+    KIND, VALUES, COLUMNS, STARTS,  # of a job: layout, values, column of each (or how many), row starts
+    TARGETS, SAMPLE_WEIGHTS, WEIGHT_STEP, OUTPUTS, SKIP, RELEASE,
+) = range(48)  # fmt: skip
+N_WORDS = 48
+
+# Layouts of a job's rows.
+DENSE64, DENSE32, SPARSE = range(3)
 
 # What kernels return. Python goes on from any but OK and NOOP, with nothing written.
 OK = 0
@@ -91,6 +101,12 @@ def read_number(v, c):  # type: ignore[no-untyped-def]
             error_clear()
             return np.nan
         return number
+    if kind == c[FLOAT64]:
+        return load_double(v + 16)
+    if kind == c[FLOAT32]:
+        return float(carray(singles_at(v + 16), (1,))[0])
+    if kind == c[INT64]:
+        return float(carray(words_at(v + 16), (1,))[0])
     return np.nan
 
 
@@ -137,6 +153,7 @@ def reader_body(learning):  # type: ignore[no-untyped-def]
         for k in range(i):
             slot[k] = k
         position = i
+        dense = True
         looked_up = 0
         while more != 0:
             key = load_word(cursor + 8)
@@ -170,6 +187,8 @@ def reader_body(learning):  # type: ignore[no-untyped-def]
                     return NOT_READ
                 x[i] = number
                 slot[i] = j
+                if j != i:
+                    dense = False
                 i += 1
             position += 1
             more = dict_next(d, cursor, cursor + 8, cursor + 16)
@@ -177,7 +196,7 @@ def reader_body(learning):  # type: ignore[no-untyped-def]
             c[LOOKUPS] += 1
             if c[LOOKUPS] >= c[ADOPT_AT]:
                 return ADOPT
-        return i
+        return i | DENSE if dense else i
 
     return read
 
@@ -188,11 +207,12 @@ def _native_reader() -> bool:
     return sys.implementation.name == "cpython" and bool(gil) and sys.maxsize > 2**32
 
 
-def _float_offset() -> int:
-    """Offset of the number in a float object, checked on one; 0 when it is elsewhere."""
-    sample = 1234.5678
-    offset = 16
-    return offset if ctypes.c_double.from_address(id(sample) + offset).value == sample else 0
+OFFSET = 16  # of the number in a float and in NumPy's scalars, where CPython has a GIL
+
+
+def _lies_at_offset(sample: Any, kind: Any) -> bool:
+    """Check on one object that its number is where the reader looks for it."""
+    return NATIVE and bool(kind.from_address(id(sample) + OFFSET).value == sample)
 
 
 NATIVE = _native_reader()
@@ -277,6 +297,12 @@ def new_control() -> NDArray[np.int64]:
         control[word] = id(value)
     # Without a native reader no object's type equals DICT, and every row goes through Python.
     control[DICT] = id(dict) if NATIVE else 0
-    control[FLOAT_OFFSET] = _float_offset() if NATIVE else 0
+    control[FLOAT_OFFSET] = OFFSET if _lies_at_offset(1234.5678, ctypes.c_double) else 0
+    for word, sample, kind in (
+        (FLOAT64, np.float64(0.1), ctypes.c_double),
+        (FLOAT32, np.float32(0.5), ctypes.c_float),
+        (INT64, np.int64(2**53 + 1), ctypes.c_int64),
+    ):
+        control[word] = id(type(sample)) if _lies_at_offset(sample, kind) else 0
     control[ADOPT_AT] = FIRST_ADOPTION
     return control

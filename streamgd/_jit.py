@@ -52,6 +52,12 @@ def jitable(function: Callable[..., Any]) -> Callable[..., Any]:
     return register_jitable(function)  # type: ignore[no-any-return]
 
 
+@functools.cache
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `jitable`, always inlined: for what has one place in a kernel and too many arguments to pass."""
+    return register_jitable(forceinline=True)(function)  # type: ignore[no-any-return]
+
+
 def importable(cls: type) -> bool:
     """Tell whether another process finds ``cls`` by its name (and a cached kernel may refer to it)."""
     found: Any = sys.modules.get(cls.__module__)
@@ -188,6 +194,17 @@ def doubles_at(typing_context, address):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def singles_at(typing_context, address):  # type: ignore[no-untyped-def]
+    """Pointer to float32 at ``address``, for ``carray``."""
+    pointer = types.CPointer(types.float32)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.inttoptr(args[0], ir.FloatType().as_pointer())
+
+    return pointer(types.uintp), generate
+
+
+@intrinsic
 def words_at(typing_context, address):  # type: ignore[no-untyped-def]
     """Pointer to int64 at ``address``, for ``carray``."""
     pointer = types.CPointer(types.int64)
@@ -219,3 +236,5 @@ int_as_double = _c_function("PyLong_AsDouble", types.float64, types.uintp)
 float_as_double = _c_function("PyFloat_AsDouble", types.float64, types.uintp)
 error_occurred = _c_function("PyErr_Occurred", types.uintp)
 error_clear = _c_function("PyErr_Clear", types.void)
+release_gil = _c_function("PyEval_SaveThread", types.uintp)
+acquire_gil = _c_function("PyEval_RestoreThread", types.void, types.uintp)

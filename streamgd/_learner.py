@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from . import _features as f
 from . import _rows
 from ._errors import InvalidRow, InvalidType, InvalidValue, overflow, real, weight
+from ._job import Job
 from ._targets import Labels, Numbers
 from .kernels import linear
 from .optim import SGD, _accept, initializers, penalties
@@ -188,7 +189,7 @@ class LinearLearner:
         self._lock = threading.RLock()
         self._control = f.new_control()
         self._address = self._control.ctypes.data
-        self._given = np.zeros(2)  # target and weight that Python read
+        self._given = np.zeros(3)  # target, weight and output of a dict
         self._rates = np.zeros((1, 3))
         self._last_columns: tuple[list[Hashable], NDArray[np.int64], bool] | None = None
         self._configure()
@@ -230,7 +231,6 @@ class LinearLearner:
         control[f.RATES] = self._rates.ctypes.data
         control[f.HYPER] = self._hp.ctypes.data
         control[f.GIVEN] = self._given.ctypes.data
-        control[f.LOADED] = -1
         if isinstance(self._targets, Labels):
             self._pair = self._targets.pair
             control[f.IS_BINARY] = 1
@@ -336,7 +336,11 @@ class LinearLearner:
         return rates
 
     def _fill_rates(self) -> None:
-        """Compute the table of coming rates: of this update, of the next one, of the intercept."""
+        """Make sure that the table has the next update: its rate, the rate after it, the intercept's."""
+        c = self._control
+        position = (self.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
+        if 0 <= position < c[f.N_RATES]:
+            return
         schedule = self.optimizer.scheduler
         constant = schedule.constant and self.intercept_lr.constant
         # A table starts at a multiple of its length, so that its values do not depend on when it was made.
@@ -354,15 +358,6 @@ class LinearLearner:
         control[f.RATES_START] = start
         self._control[:] = control
         del old  # alive until the control block had the new one
-
-    def _rates_now(self) -> tuple[int, int]:
-        """Position in the table for the next update, and how far it moves with each; fills the table."""
-        c = self._control
-        position = (self.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
-        if position >= c[f.N_RATES] or position < 0:
-            self._fill_rates()
-            position = (self.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
-        return position, int(c[f.RATE_STEP])
 
     def _clock_jumped(self) -> None:
         """Drop the table when a schedule counts samples: a mini-batch is one update of many."""
@@ -430,32 +425,43 @@ class LinearLearner:
     ) -> None:
         """Learn from names and numbers."""
         with self._lock:
-            if self._kernel is _not_bound:
-                self._kernel = linear.learn_one(self._pieces)
             n_before = len(self._features)
             try:
-                slots = [self._features.add(name) for name in names]
-                if len(self._features) > len(self._weights):
-                    self._grow(len(self._features))
-                elif len(self._features) > n_before:
-                    self._control[f.N_KEYS] = len(self._features)
-                self._rates_now()
-                n = len(slots)
-                self._scratch_slots[:n] = slots
-                self._scratch[:n] = values
-                self._given[:] = target, h
-                self._control[f.LOADED] = n
-                status = self._kernel(None, None, None, self._address)
-                self._control[f.LOADED] = -1
-                if status == f.IS_BUSY:
-                    raise RuntimeError("learn_one was called while this model learns from rows in the same thread")
-                if status != f.OK:
+                index = np.array([self._features.add(name) for name in names], dtype=np.int64)
+                self._make_room()
+                starts = np.array([0, len(index)])
+                row = _rows.Rows(np.array(values, dtype=np.float64), index, starts, 1, 0, None, None)
+                job = Job(self._control)
+                job.go_through(row, np.array([target]), np.array([h]), np.empty(1))
+                job.words[f.LAST] = 1
+                if self._run(job) != f.OK:
                     raise overflow()
             except BaseException:
-                self._control[f.LOADED] = -1
                 self._forget_features(n_before)
                 raise
             self._commit_targets(draft)
+
+    def _make_room(self) -> None:
+        """Grow for features that were added, and tell the reader about them."""
+        if len(self._features) > len(self._weights):
+            self._grow(len(self._features))
+        else:
+            self._control[f.N_KEYS] = len(self._features)
+
+    def _run(self, job: Job) -> int:
+        """Run a job to its end or to a row that is refused; the table of rates is renewed on the way."""
+        if self._control[f.BUSY] and not job.words[f.RELEASE]:
+            raise RuntimeError("learn_one was called while this model learns from rows in the same thread")
+        if self._kernel is _not_bound:
+            self._kernel = linear.learn(self._pieces)
+        while True:
+            self._fill_rates()
+            job.words[[f.RATES, f.N_RATES, f.RATE_STEP, f.RATES_START]] = self._control[
+                [f.RATES, f.N_RATES, f.RATE_STEP, f.RATES_START]
+            ]
+            status: int = self._kernel(None, None, None, job.address)
+            if status != f.REFILL:
+                return status
 
     def _forget_features(self, n: int) -> None:
         if len(self._features) > n:
@@ -474,17 +480,11 @@ class LinearLearner:
         with self._lock:
             if self._predict_kernel is _not_bound_to_predict:
                 self._predict_kernel = linear.predict_one(self._pieces)
-            known = [
-                (slot, value)
-                for slot, value in zip(map(self._features.get, names), values, strict=True)
-                if slot is not None
-            ]
-            for k, (slot, value) in enumerate(known):
-                self._scratch_slots[k] = slot
-                self._scratch[k] = value
-            self._control[f.LOADED] = len(known)
-            mean = float(self._predict_kernel(None, self._address))
-            self._control[f.LOADED] = -1
+            slots = map(self._features.get, names)
+            known = [(s, v) for s, v in zip(slots, values, strict=True) if s is not None]
+            job = Job(self._control)
+            job.predict(np.array([v for _, v in known]), np.array([s for s, _ in known], dtype=np.int64))
+            mean = float(self._predict_kernel(None, job.address))
         if mean != mean:
             raise overflow()
         return mean
@@ -555,10 +555,7 @@ class LinearLearner:
         if len(np.unique(slots)) != len(slots):
             twice = next(name for k, name in enumerate(names) if name in names[:k])
             raise ValueError(f"column {twice!r} stands twice")
-        if len(self._features) > len(self._weights):
-            self._grow(len(self._features))
-        else:
-            self._control[f.N_KEYS] = len(self._features)
+        self._make_room()
         same = bool((slots == np.arange(len(slots))).all())
         self._last_columns = (names, slots, same)
         return slots, same
@@ -666,29 +663,29 @@ class LinearLearner:
     def _learn_normalised(self, rows: _rows.Rows, y: Floats, w: Floats, out: Floats) -> tuple[int, int]:
         """Run the kernel over all rows; return its last status and the row where it stopped."""
         slots, same = self._column_slots(rows)
-        kernel = linear.learn_rows(self._pieces, numba.typeof(rows.values))
-        # Columns in another order, or of only some features: the kernel gets a copy of their state.
-        state = (self._weights, self._slots, self._charged)
+        job = Job(self._control)
         if not same:
-            state = (self._weights[slots], np.ascontiguousarray(self._slots[:, slots]), self._charged[slots])
-        skip = self.on_invalid == "skip"
-        chunk = max(1, CHUNK * max(1, rows.n) // max(1, rows.values.size))
-        row, status = 0, f.OK
+            # Columns in another order, or of only some features: the kernel gets a copy of their state.
+            state = self._state_of(slots)
+            job.use_state(*state)
+        job.go_through(rows, y, w, out)
+        job.words[f.SKIP] = self.on_invalid == "skip"
+        job.words[f.RELEASE] = 1
+        chunk = max(1, CHUNK * rows.n // max(1, rows.values.size))
+        status = f.OK
         try:
-            while row < rows.n:
-                position, step = self._rates_now()
-                last = min(rows.n, row + chunk)
-                status, row, skipped, _ = kernel(
-                    self._hp, *state, self._scalars, rows.values, rows.index, rows.starts,
-                    y, w, self._rates, position, step, out, row, last, skip,
-                )  # fmt: skip
-                self.n_invalid += skipped
-                if status not in (f.OK, f.REFILL):
-                    break
+            while job.words[f.ROW] < rows.n and status == f.OK:
+                job.words[f.LAST] = min(rows.n, job.words[f.ROW] + chunk)
+                status = self._run(job)
         finally:
             if not same:
                 self._weights[slots], self._slots[:, slots], self._charged[slots] = state
-        return (f.OK if status == f.REFILL else status), row
+            self.n_invalid += int(job.words[f.SKIPPED])
+        return status, int(job.words[f.ROW])
+
+    def _state_of(self, slots: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        """Copy the state of some features: weights, slots, penalties charged."""
+        return self._weights[slots], np.ascontiguousarray(self._slots[:, slots]), self._charged[slots]
 
     def learn_rows(
         self, X: Any, y: Any, w: Any = None, *, columns: Sequence[Hashable] | None = None
@@ -737,12 +734,10 @@ class LinearLearner:
                 kernel = linear.learn_batch(self._pieces, numba.typeof(rows.values))
                 state = (self._weights, self._slots, self._charged)
                 if not same:
-                    state = (
-                        self._weights[slots],
-                        np.ascontiguousarray(self._slots[:, slots]),
-                        self._charged[slots],
-                    )
-                position, _ = self._rates_now()
+                    state = self._state_of(slots)
+                self._fill_rates()
+                c = self._control
+                position = (self.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
                 status, row = kernel(
                     self._hp, *state, self._scalars, rows.values, rows.index, rows.starts,
                     codes, h, self._rates, position, np.empty(rows.n_columns),

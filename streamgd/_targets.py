@@ -130,13 +130,16 @@ class Labels:
                     continue  # stays NaN below
                 if None not in (self.negative, self.positive):
                     break
-        codes = np.full(len(y), np.nan)
-        for label, code in ((self.negative, 0.0), (self.positive, 1.0)):
-            if label is not None:
-                codes[self._equal(y, label)] = code
+        if y.dtype.kind == "b" and self.positive is True and self.negative is False:
+            return y.astype(np.float64)
+        positive = self._equal(y, self.positive)
+        codes = positive.astype(np.float64)
+        codes[~(positive | self._equal(y, self.negative))] = np.nan
         return codes
 
     def _equal(self, y: NDArray[Any], label: Any) -> NDArray[np.bool_]:
+        if label is None:
+            return np.zeros(len(y), dtype=bool)
         if y.dtype.kind in "US" and not isinstance(label, str | bytes):
             return np.zeros(len(y), dtype=bool)
         if y.dtype.kind in "biuf" and isinstance(label, str | bytes):

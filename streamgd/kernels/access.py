@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 
 def _load0(slots, j):
     return ()
@@ -146,24 +148,25 @@ TAKE: tuple[Callable[..., Any], ...] = (
 PUT: tuple[Callable[..., Any], ...] = (_put0, _put1, _put2, _put3, _put4)
 
 
-# The k-th value of a row, and the slot it belongs to. A row is addressed, never sliced: a view
-# such as X[i] costs 10 ns a row.
+# The k-th value of a row, and the slot it belongs to. A row is addressed, never sliced: a view such
+# as X[i] costs 10 ns a row. Positions are unsigned, because a test for negative ones, which count
+# from the end, would keep the loops from being vectorised.
 def matrix_value(values, i, k):
-    return values[i, k]
+    return values[np.uintp(i), np.uintp(k)]
 
 
 def vector_value(values, i, k):
-    return values[i + k]
+    return values[np.uintp(i + k)]
 
 
 def same_slot(index, i, k):
-    return k
+    return np.uintp(k)
 
 
 def index_slot(index, i, k):
-    return index[i + k]
+    return np.uintp(index[np.uintp(i + k)])
 
 
 DENSE_ROW = (matrix_value, same_slot)  # X[i, :] in slot order
-DENSE_VECTOR = (vector_value, same_slot)  # a scratch vector in slot order
+DENSE_VECTOR = (vector_value, same_slot)  # a run of a vector, in slot order
 SPARSE_ROW = (vector_value, index_slot)  # compressed sparse rows

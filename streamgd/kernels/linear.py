@@ -21,13 +21,16 @@ from numba import carray, types
 from streamgd import _features as f
 from streamgd._jit import (
     LIMIT,
+    acquire_gil,
     address_of,
     bind,
     doubles_at,
     fingerprint,
+    inlined,
     jitable,
-    load_double,
     py_object,
+    release_gil,
+    singles_at,
     words_at,
 )
 from streamgd.optim.base import Loss, Optimizer, Penalty
@@ -203,37 +206,49 @@ def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., An
     return learn_row
 
 
-# -- one dict ----------------------------------------------------------------------------------
+# -- learning ----------------------------------------------------------------------------------
 
 
 @functools.cache
-def learn_one(pieces: Pieces) -> Callable[..., int]:
-    """Compiled ``(x, y, w, control) -> status``: one update from a dict.
+def learn(pieces: Pieces) -> Callable[..., int]:
+    """Compiled ``(x, y, w, control) -> status``: updates from one dict, or from rows of arrays.
 
-    With ``x`` None the row is what Python loaded into the scratch (values, slots, target, weight).
+    With ``x`` None the control block is a job: rows ROW to LAST of arrays. One kernel has both, and a
+    rule stands in it once for each layout, so that learn_one and learn_rows run the same
+    instructions and agree to the bit. A job runs without the interpreter's lock, and stops, with ROW
+    at the row in question, where one is refused or the table of rates is used up.
     """
-    dense = jitable(learn_row_body(pieces, jitable, access.DENSE_VECTOR))
-    sparse = jitable(learn_row_body(pieces, jitable, access.SPARSE_ROW))
-    read = jitable(f.reader_body(learning=True))
+    dense = inlined(learn_row_body(pieces, jitable, access.DENSE_VECTOR))
+    sparse = inlined(learn_row_body(pieces, jitable, access.SPARSE_ROW))
+    read = inlined(f.reader_body(learning=True))
     n_slots = max(1, pieces[1].n_slots)
     length = n_scalars(pieces[1])
     n_hyper = hyper_parts(pieces)[-1] + 1
     sources = fingerprint(pieces)
 
-    def learn_one(x_object, y_object, w_object, control):
+    def learn(x_object, y_object, w_object, control):
         sources
         c = carray(words_at(control), (f.N_WORDS,))
+        is_job = address_of(x_object) == c[f.NONE]
+        if is_job and c[f.LAST] == 0:
+            return f.NOT_READ  # a user's None
         if c[f.BUSY] != 0:
             return f.IS_BUSY
-        x_address = address_of(x_object)
-        if x_address == c[f.NONE]:
-            if c[f.LOADED] < 0:
-                return f.NOT_READ
-            count = c[f.LOADED]
-            y = load_double(c[f.GIVEN])
-            h = load_double(c[f.GIVEN] + 8)
+        capacity = c[f.CAPACITY]
+        scratch = carray(doubles_at(c[f.X]), (capacity,))
+        if is_job:
+            i, last, kind, skip = c[f.ROW], c[f.LAST], c[f.KIND], c[f.SKIP] != 0
+            n_values = c[f.COLUMNS]
+            values = carray(doubles_at(c[f.VALUES]), (last,))
+            singles = carray(singles_at(c[f.VALUES]), (last,))
+            index = carray(words_at(c[f.COLUMNS]), (last,))
+            starts = carray(words_at(c[f.STARTS]), (last,))
+            targets = carray(doubles_at(c[f.TARGETS]), (last,))
+            sample_weights = carray(doubles_at(c[f.SAMPLE_WEIGHTS]), (last,))
+            outputs = carray(doubles_at(c[f.OUTPUTS]), (last,))
+            weight_step = c[f.WEIGHT_STEP]
         else:
-            count = read(x_address, c)
+            count = read(address_of(x_object), c)
             if count < 0:
                 return count
             y_address = address_of(y_object)
@@ -248,36 +263,90 @@ def learn_one(pieces: Pieces) -> Callable[..., int]:
             h = f.read_number(address_of(w_object), c)
             if not (0.0 <= h <= LIMIT):
                 return f.NOT_WEIGHT
+            i, last, skip = 0, 1, False
+            n_values = count & 0xFFFFFFFF
+            kind = f.SPARSE if n_values == count else f.DENSE64
+            values = scratch
+            singles = carray(singles_at(c[f.X]), (last,))
+            index = carray(words_at(c[f.SLOT]), (last,))
+            c[f.BEGIN] = 0
+            c[f.END] = n_values
+            starts = carray(words_at(control + 8 * f.BEGIN), (last,))
+            targets = carray(doubles_at(c[f.GIVEN]), (last,))
+            targets[0] = y
+            sample_weights = carray(doubles_at(c[f.GIVEN] + 8), (last,))
+            sample_weights[0] = h
+            outputs = carray(doubles_at(c[f.GIVEN] + 16), (last,))
+            weight_step = 0
+
         scalars = carray(doubles_at(c[f.SCALARS]), (length,))
-        r = (int(scalars[T]) - c[f.RATES_START]) * c[f.RATE_STEP]
-        if r >= c[f.N_RATES]:
-            return f.REFILL
-        capacity = c[f.CAPACITY]
-        rates = carray(doubles_at(c[f.RATES]), (c[f.N_RATES], 3))
-        values = carray(doubles_at(c[f.X]), (capacity,))
-        index = carray(words_at(c[f.SLOT]), (capacity,))
         weights = carray(doubles_at(c[f.WEIGHTS]), (capacity,))
         charged = carray(doubles_at(c[f.CHARGED]), (capacity,))
         slots = carray(doubles_at(c[f.SLOTS]), (n_slots, capacity))
         hp = carray(doubles_at(c[f.HYPER]), (n_hyper,))
-        n = count & 0xFFFFFFFF
-        if n == count:
-            status, _ = sparse(hp, weights, slots, charged, scalars, values, 0, index, 0, n, y, h, rates, r)
-        else:
-            status, _ = dense(hp, weights, slots, charged, scalars, values, 0, index, 0, n, y, h, rates, r)
-        return status if status < 0 else 0
+        n_rates = c[f.N_RATES]
+        rate_step = c[f.RATE_STEP]
+        rates = carray(doubles_at(c[f.RATES]), (n_rates, 3))
+        r = (int(scalars[T]) - c[f.RATES_START]) * rate_step
 
-    signature = (py_object, py_object, py_object, types.uintp)
-    return bind(learn_one, signature, pieces, nogil=False)
+        thread = release_gil() if is_job and c[f.RELEASE] != 0 else np.uintp(0)
+        skipped = 0
+        status = f.OK
+        while i < last:
+            if r >= n_rates:
+                status = f.REFILL
+                break
+            y = targets[i]
+            h = sample_weights[i * weight_step]
+            if kind == f.SPARSE:
+                begin = starts[i]
+                n = starts[i + 1] - begin
+                status, z = sparse(
+                    hp, weights, slots, charged, scalars, values, begin, index, begin, n, y, h, rates, r
+                )
+            else:
+                row, begin = values, i * n_values
+                if kind == f.DENSE32:
+                    for k in range(n_values):
+                        scratch[np.uintp(k)] = singles[np.uintp(begin + k)]
+                    row, begin = scratch, 0
+                status, z = dense(
+                    hp, weights, slots, charged, scalars, row, begin, index, 0, n_values, y, h, rates, r
+                )
+            outputs[i] = z
+            if status == f.OK:
+                r += rate_step
+            elif status < 0:
+                if not skip:
+                    break
+                outputs[i] = np.nan
+                skipped += 1
+            i += 1
+        if status > 0 or (skip and status != f.REFILL):
+            status = f.OK
+        if thread != 0:
+            acquire_gil(thread)
+        if is_job:
+            c[f.ROW] = i
+            c[f.SKIPPED] += skipped
+        return status
+
+    return bind(learn, (py_object, py_object, py_object, types.uintp), pieces, nogil=False)
+
+
+# -- prediction --------------------------------------------------------------------------------
 
 
 @functools.cache
 def predict_one(pieces: Pieces) -> Callable[..., float]:
-    """Compiled ``(x, control) -> mean``: prediction from a dict, NaN where Python must go on."""
-    dense = jitable(output_body(pieces, jitable, access.DENSE_VECTOR))
-    sparse = jitable(output_body(pieces, jitable, access.SPARSE_ROW))
+    """Compiled ``(x, control) -> mean``: prediction from a dict, NaN where Python must go on.
+
+    With ``x`` None the control block is a job of one row, LAST - 1 values in its scratch.
+    """
+    dense = inlined(output_body(pieces, jitable, access.DENSE_VECTOR))
+    sparse = inlined(output_body(pieces, jitable, access.SPARSE_ROW))
     mean, make_loss, loss_hyper = jitable(pieces[0].mean), pieces[0].struct, jitable(take_hyper(pieces[0]))
-    read = jitable(f.reader_body(learning=False))
+    read = inlined(f.reader_body(learning=False))
     n_slots = max(1, pieces[1].n_slots)
     length = n_scalars(pieces[1])
     n_hyper = hyper_parts(pieces)[-1] + 1
@@ -287,10 +356,7 @@ def predict_one(pieces: Pieces) -> Callable[..., float]:
         sources
         c = carray(words_at(control), (f.N_WORDS,))
         x_address = address_of(x_object)
-        if x_address == c[f.NONE]:
-            count = c[f.LOADED]
-        else:
-            count = read(x_address, c)
+        count = read(x_address, c) if x_address != c[f.NONE] else c[f.LAST] - 1
         if count < 0:
             return np.nan
         capacity = c[f.CAPACITY]
@@ -313,10 +379,8 @@ def predict_one(pieces: Pieces) -> Callable[..., float]:
     return bind(predict_one, signature, pieces, nogil=False)
 
 
-# -- rows of arrays ----------------------------------------------------------------------------
-# Arrays are those that learners allocate or normalise: C-contiguous, state in float64. Rows are
-# a matrix, or (values, index, indptr) of compressed sparse rows; the loops below are written over
-# both: `starts[i]` is where row i begins, unused for a matrix.
+# Arrays are those that learners allocate or normalise: C-contiguous, state in float64. Rows are a
+# matrix, or (values, index, starts) of compressed sparse rows, where row i begins at `starts[i]`.
 
 VECTOR = types.float64[::1]
 MATRIX = types.float64[:, ::1]
@@ -325,50 +389,6 @@ WORDS = types.int64[::1]
 
 def _layout(values: Any) -> Layout:
     return access.DENSE_ROW if values.ndim == 2 else access.SPARSE_ROW
-
-
-@functools.cache
-def learn_rows(pieces: Pieces, values: Any) -> Callable[..., tuple[int, int, int, int]]:
-    """Compiled updates of rows ``first`` to ``last - 1``; ``values`` is Numba's type of the values.
-
-    ``(hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, rate_step, out,
-    first, last, skip) -> (status, row, skipped, r)``. ``w`` has one weight, or one for each row;
-    ``out[i]`` is the raw output before the update. Stops at a row that is refused, or with REFILL.
-    """
-    learn_row = jitable(learn_row_body(pieces, jitable, _layout(values)))
-    is_matrix = values.ndim == 2
-    sources = fingerprint(pieces)
-
-    def learn_rows(
-        hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, rate_step, out, first, last, skip
-    ):  # fmt: skip
-        sources
-        skipped = 0
-        w_step = 1 if w.shape[0] > 1 else 0
-        for i in range(first, last):
-            if r >= rates.shape[0]:
-                return f.REFILL, i, skipped, r
-            if is_matrix:
-                begin, n = i, values.shape[1]
-            else:
-                begin, n = starts[i], starts[i + 1] - starts[i]
-            status, z = learn_row(
-                hp, weights, slots, charged, scalars, values, begin, index, begin, n, y[i], w[i * w_step], rates, r
-            )
-            out[i] = z
-            if status == f.OK:
-                r += rate_step
-            elif status < 0:
-                if not skip:
-                    return status, i, skipped, r
-                out[i] = np.nan
-                skipped += 1
-        return f.OK, last, skipped, r
-
-    state = (VECTOR, VECTOR, MATRIX, VECTOR, VECTOR)
-    rows = (values, WORDS, WORDS, VECTOR, VECTOR)
-    rest = (MATRIX, types.int64, types.int64, VECTOR, types.int64, types.int64, types.boolean)
-    return bind(learn_rows, (*state, *rows, *rest), pieces, nogil=True)
 
 
 @functools.cache
