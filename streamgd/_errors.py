@@ -5,6 +5,9 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class InvalidRow(Exception):
     """A row that a learner refuses; the model is as it was before that row.
@@ -13,9 +16,12 @@ class InvalidRow(Exception):
     ----------
     row
         Position of the row in the rows given, 0-based; None for a single dict.
+    outputs
+        Raw outputs of the rows before it, made before each update; None where nothing was learned.
     """
 
     row: int | None = None
+    outputs: NDArray[np.float64] | None = None
 
     def at(self, row: int) -> InvalidRow:
         """Return the same error with the row's position in its text and in ``row``."""

@@ -88,9 +88,9 @@ FIRST_ADOPTION = 32  # rows of look-ups before keys are adopted; doubles each ti
 
 
 @jitable
-def read_number(v, c):  # type: ignore[no-untyped-def]
+def read_number(v, c):
     """Return the number in the object at ``v``, NaN where only Python may read it."""
-    kind = load_word(v + 8)
+    kind: Any = load_word(v + 8)
     if kind == c[FLOAT]:
         if c[FLOAT_OFFSET] != 0:
             return load_double(v + c[FLOAT_OFFSET])
@@ -110,7 +110,7 @@ def read_number(v, c):  # type: ignore[no-untyped-def]
     return np.nan
 
 
-def reader_body(learning):  # type: ignore[no-untyped-def]
+def reader_body(learning):
     """Build ``(d, c) -> count``: read the dict at ``d`` into the scratch ``x`` and ``slot``.
 
     Returns the number of values, with the DENSE flag when each stands in its slot's position (then
@@ -119,7 +119,7 @@ def reader_body(learning):  # type: ignore[no-untyped-def]
     model has seen.
     """
 
-    def read(d, c):  # type: ignore[no-untyped-def]
+    def read(d, c):
         if load_word(d + 8) != c[DICT]:
             return NOT_READ
         cursor = stack_words()
@@ -293,16 +293,17 @@ class Features:
 def new_control() -> NDArray[np.int64]:
     """Return a control block with what is the same for all models."""
     control = np.zeros(N_WORDS, dtype=np.int64)
-    for word, value in ((FLOAT, float), (INT, int), (BOOL, bool), (STR, str), (NONE, None)):
-        control[word] = id(value)
+    for word, owned in ((FLOAT, float), (INT, int), (BOOL, bool), (STR, str), (NONE, None)):
+        control[word] = id(owned)
     # Without a native reader no object's type equals DICT, and every row goes through Python.
     control[DICT] = id(dict) if NATIVE else 0
     control[FLOAT_OFFSET] = OFFSET if _lies_at_offset(1234.5678, ctypes.c_double) else 0
-    for word, sample, kind in (
+    scalars: tuple[tuple[int, Any, Any], ...] = (
         (FLOAT64, np.float64(0.1), ctypes.c_double),
         (FLOAT32, np.float32(0.5), ctypes.c_float),
         (INT64, np.int64(2**53 + 1), ctypes.c_int64),
-    ):
-        control[word] = id(type(sample)) if _lies_at_offset(sample, kind) else 0
+    )
+    for word, sample, c_type in scalars:
+        control[word] = id(type(sample)) if _lies_at_offset(sample, c_type) else 0
     control[ADOPT_AT] = FIRST_ADOPTION
     return control

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from llvmlite import ir
 from numba import njit, types
@@ -22,6 +22,8 @@ from numba.extending import (
     register_model,
     unbox,
 )
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # The default error model costs 4 to 6 times in every rule that divides, and can raise half-way
 # through an update. The set of fastmath flags keeps NaN and infinity as they are ("nnan" and
@@ -46,16 +48,18 @@ class Compilation(NamedTuple):
 compilations: list[Compilation] = []
 
 
-@functools.cache
-def jitable(function: Callable[..., Any]) -> Callable[..., Any]:
+_register = functools.cache(register_jitable)
+_register_inlined = functools.cache(register_jitable(forceinline=True))
+
+
+def jitable(function: F) -> F:
     """Let kernels that close over ``function`` compile it; it stays a plain function."""
-    return register_jitable(function)  # type: ignore[no-any-return]
+    return cast(F, _register(function))
 
 
-@functools.cache
-def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+def inlined(function: F) -> F:
     """As `jitable`, always inlined: for what has one place in a kernel and too many arguments to pass."""
-    return register_jitable(forceinline=True)(function)  # type: ignore[no-any-return]
+    return cast(F, _register_inlined(function))
 
 
 def importable(cls: type) -> bool:
@@ -118,7 +122,7 @@ def bind(
 # -- Python objects and raw memory inside kernels ---------------------------------------------
 
 
-class PyObject(types.Opaque):  # type: ignore[misc]
+class PyObject(types.Opaque):
     """Any Python object, passed to a kernel as its bare pointer: no boxing, no reference counting."""
 
     def __init__(self) -> None:
@@ -129,12 +133,12 @@ py_object = PyObject()
 
 
 @register_model(PyObject)
-class _PyObjectModel(models.OpaqueModel):  # type: ignore[misc]
+class _PyObjectModel(models.OpaqueModel):
     pass
 
 
 @unbox(PyObject)
-def _unbox_pointer(typ, value, context):  # type: ignore[no-untyped-def]
+def _unbox_pointer(typ, value, context):
     return NativeValue(value)
 
 
@@ -142,30 +146,30 @@ _WORD = ir.IntType(64)
 
 
 @intrinsic
-def address_of(typing_context, value):  # type: ignore[no-untyped-def]
+def address_of(typing_context, value):
     """Address of a ``py_object``."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.ptrtoint(args[0], _WORD)
 
     return types.uintp(py_object), generate
 
 
 @intrinsic
-def load_word(typing_context, address):  # type: ignore[no-untyped-def]
+def load_word(typing_context, address):
     """Read the 64-bit word at ``address``."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.load(builder.inttoptr(args[0], _WORD.as_pointer()))
 
     return types.uintp(types.uintp), generate
 
 
 @intrinsic
-def store_word(typing_context, address, value):  # type: ignore[no-untyped-def]
+def store_word(typing_context, address, value):
     """Write a 64-bit word to ``address``."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         builder.store(args[1], builder.inttoptr(args[0], _WORD.as_pointer()))
         return context.get_dummy_value()
 
@@ -173,53 +177,53 @@ def store_word(typing_context, address, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def load_double(typing_context, address):  # type: ignore[no-untyped-def]
+def load_double(typing_context, address):
     """Read the float64 at ``address``."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.load(builder.inttoptr(args[0], ir.DoubleType().as_pointer()))
 
     return types.float64(types.uintp), generate
 
 
 @intrinsic
-def doubles_at(typing_context, address):  # type: ignore[no-untyped-def]
+def doubles_at(typing_context, address):
     """Pointer to float64 at ``address``, for ``carray``."""
     pointer = types.CPointer(types.float64)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.inttoptr(args[0], ir.DoubleType().as_pointer())
 
     return pointer(types.uintp), generate
 
 
 @intrinsic
-def singles_at(typing_context, address):  # type: ignore[no-untyped-def]
+def singles_at(typing_context, address):
     """Pointer to float32 at ``address``, for ``carray``."""
     pointer = types.CPointer(types.float32)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.inttoptr(args[0], ir.FloatType().as_pointer())
 
     return pointer(types.uintp), generate
 
 
 @intrinsic
-def words_at(typing_context, address):  # type: ignore[no-untyped-def]
+def words_at(typing_context, address):
     """Pointer to int64 at ``address``, for ``carray``."""
     pointer = types.CPointer(types.int64)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.inttoptr(args[0], _WORD.as_pointer())
 
     return pointer(types.uintp), generate
 
 
 @intrinsic
-def stack_words(typing_context):  # type: ignore[no-untyped-def]
+def stack_words(typing_context):
     """Address of three 64-bit words on the stack: no allocation, and safe when a model is re-entered."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         return builder.ptrtoint(cgutils.alloca_once(builder, ir.ArrayType(_WORD, 3)), _WORD)
 
     return types.uintp(), generate

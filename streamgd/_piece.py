@@ -37,7 +37,7 @@ def _number(owner: str, name: str, value: Any, kind: type) -> float | int | bool
     return number
 
 
-class Piece(ABC):
+class Piece(ABC):  # noqa: B024  its families have the abstract methods
     """Base of losses, optimizers, schedulers, penalties and initializers.
 
     Pieces are frozen dataclasses: they hold hyper-parameters, never state, so models may share one.
@@ -101,7 +101,7 @@ class KernelPiece(Piece):
                 )
         # What `self` is inside a kernel. Named after its owner so that pickle finds it by name:
         # a class pickled by value gets a random id and would never hit Numba's cache.
-        struct: Any = namedtuple("struct", tuple(scalar_fields(cls)))  # type: ignore[misc]  # noqa: PYI024
+        struct: Any = namedtuple("struct", tuple(scalar_fields(cls)))  # type: ignore[misc]
         struct.__module__ = cls.__module__
         struct.__qualname__ = f"{cls.__qualname__}.struct"
         cls.struct = struct

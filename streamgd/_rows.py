@@ -33,12 +33,12 @@ class Rows(NamedTuple):
     """What kernels read: a matrix, or values with an index and where each row starts."""
 
     values: NDArray[Any]  # (n, p) or (n_values,), float64 or float32, C-contiguous
-    index: Words
+    index: Words  # type: ignore[assignment]  # NamedTuple has a method of this name
     starts: Words
     n: int
     n_columns: int
     columns: Sequence[Hashable] | None  # names of the columns; None: a bare array
-    frame: Any  # narwhals frame the rows came from, to give the same kind back
+    frame: Any  # the frame the rows came from, to give the same kind back
 
 
 def is_frame(value: Any) -> bool:
@@ -74,18 +74,28 @@ def _numbers(X: NDArray[Any]) -> Floats:
         raise
 
 
-def _frame_matrix(frame: Any) -> NDArray[Any]:
-    for name, dtype in frame.schema.items():
-        if not (dtype.is_numeric() or dtype == "Boolean" or "Bool" in str(dtype)):
-            raise InvalidType(
-                f"column {name!r} is of type {dtype}, not numeric; encode it first, for instance with river's "
-                "preprocessing.OneHotEncoder"
-            )
+def _frame(X: Any) -> tuple[NDArray[Any], list[Hashable]]:
+    """Values and column names of a frame."""
+    library = type(X).__module__.partition(".")[0]
+    if library in ("pandas", "polars"):
+        values = X.to_numpy()
+        if values.dtype in (np.float32, np.float64):  # all are numbers: no need to look at each column
+            names = X.columns.tolist() if library == "pandas" else X.columns
+            return np.ascontiguousarray(values), names
+    if library == "pyarrow" and type(X).__name__ == "RecordBatch":
+        X = sys.modules["pyarrow"].Table.from_batches([X])  # narwhals knows tables only
     from river.utils import dataframe
 
-    kinds = {str(dtype) for dtype in frame.schema.values()}
-    dtype = np.float32 if kinds == {"Float32"} else np.float64
-    return np.ascontiguousarray(dataframe.to_numpy(frame, dtype=dtype))
+    frame = dataframe.into_frame(X)
+    for name, dtype in frame.schema.items():
+        if not dtype.is_numeric() and str(dtype) != "Boolean":
+            raise InvalidType(
+                f"column {name!r} is of type {dtype}, not numeric; encode it first, for instance with "
+                "river's preprocessing.OneHotEncoder"
+            )
+    single = {str(dtype) for dtype in frame.schema.values()} == {"Float32"}
+    values = dataframe.to_numpy(frame, dtype=np.float32 if single else np.float64)
+    return np.ascontiguousarray(values), list(frame.columns)
 
 
 def _sparse(X: SparseRows) -> Rows:
@@ -123,14 +133,10 @@ def rows(X: Any, columns: Sequence[Hashable] | None = None) -> Rows:
             matrix.sum_duplicates()
         result = _sparse(SparseRows(matrix.data, matrix.indices, matrix.indptr, matrix.shape[1]))
     elif not isinstance(X, np.ndarray) and is_frame(X):
-        from river.utils import dataframe
-
-        frame = dataframe.into_frame(X)
-        values = _frame_matrix(frame)
-        names = list(frame.columns)
+        values, names = _frame(X)
         if columns is not None and list(columns) != names:
             raise ValueError("columns= names the columns of a bare array; this frame has its own")
-        return Rows(values, _NO_WORDS, _NO_WORDS, len(values), values.shape[1], names, frame)
+        return Rows(values, _NO_WORDS, _NO_WORDS, len(values), values.shape[1], names, X)
     else:
         values = _matrix(X, "X")
         result = Rows(values, _NO_WORDS, _NO_WORDS, len(values), values.shape[1], None, None)

@@ -37,7 +37,9 @@ def _class(name: str, base: type) -> Any:
         importlib.import_module(module)
     found: Any = sys.modules.get(module)
     if found is None:
-        raise ValueError(f"the model uses {qualname} of the module {module}; import that module, then load again")
+        raise ValueError(
+            f"the model uses {qualname} of the module {module}; import that module, then load again"
+        )
     for part in qualname.split("."):
         found = getattr(found, part, None)
     if not (isinstance(found, type) and issubclass(found, base)):
@@ -61,8 +63,8 @@ def _encode(value: Any, what: str) -> Any:
         fields = [field.name for field in dataclasses.fields(value) if field.init]  # type: ignore[arg-type]
         return {"piece": _name(type(value)), "fields": {k: _encode(getattr(value, k), what) for k in fields}}
     raise TypeError(
-        f"{what} is {value!r} ({type(value).__name__}), which a model file cannot hold; it holds numbers, str, "
-        "bytes, tuples and frozensets of them, and pieces that are dataclasses"
+        f"{what} is {value!r} ({type(value).__name__}), which a model file cannot hold; it holds "
+        "numbers, str, bytes, tuples and frozensets of them, and pieces that are dataclasses"
     )
 
 
@@ -124,7 +126,9 @@ def save(model: LinearLearner, path: str | os.PathLike[str], *, extra: Plain | N
         "y_name": state["_y_name"] if isinstance(state["_y_name"], str) else None,
         "extra": extra or {},
     }
-    arrays = {name: np.ascontiguousarray(state["_" + name]) for name in ("weights", "slots", "charged", "scalars")}
+    arrays = {
+        name: np.ascontiguousarray(state["_" + name]) for name in ("weights", "slots", "charged", "scalars")
+    }
     content = to_bytes(arrays, metadata={"streamgd": json.dumps(header)})
     target = Path(path)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
@@ -163,7 +167,7 @@ def load(path: str | os.PathLike[str], *, with_extra: bool = False) -> Any:
     try:
         with safe_open(os.fspath(path), framework="numpy") as file:
             metadata = (file.metadata() or {}).get("streamgd")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"{os.fspath(path)} is not a model file: {error}") from error
     if metadata is None:
@@ -171,7 +175,8 @@ def load(path: str | os.PathLike[str], *, with_extra: bool = False) -> Any:
     header = json.loads(metadata)
     if header["format"] > FORMAT:
         raise ValueError(
-            f"{os.fspath(path)} has format {header['format']}, this version reads up to {FORMAT}; upgrade streamgd"
+            f"{os.fspath(path)} has format {header['format']}, this version reads up to {FORMAT}; "
+            "upgrade streamgd"
         )
     cls = _class(header["class"], LinearLearner)
     model = cls(**{k: _decode(v) for k, v in header["parameters"].items()})

@@ -82,7 +82,8 @@ class Labels:
             raise InvalidValue("the label is nan; leave out samples without a label")
         if not isinstance(y, bool | int | float | str | bytes):
             raise InvalidType(
-                f"the label is {reprlib.repr(y)} ({type(y).__name__}); labels are bool, int, float, str or bytes"
+                f"the label is {reprlib.repr(y)} ({type(y).__name__}); labels are bool, int, float, str "
+                "or bytes"
             )
         return y
 
@@ -110,12 +111,12 @@ class Labels:
             return 0.0
         if self.negative is None:
             raise InvalidValue(
-                f"the second label is {y!r} after {self.positive!r}, and which of them is the positive is not "
-                f"clear; say labels=(negative, positive), for instance labels=({self.positive!r}, {y!r})"
+                f"the second label is {y!r} after {self.positive!r}, and which of them is the positive is "
+                f"not clear; say labels=(negative, positive), for instance labels=({self.positive!r}, {y!r})"
             )
         raise InvalidValue(
-            f"the label is {y!r}, a third one beside {self.negative!r} and {self.positive!r}; for more classes "
-            "wrap the learner in river's multiclass.OneVsRestClassifier"
+            f"the label is {y!r}, a third one beside {self.negative!r} and {self.positive!r}; for more "
+            "classes wrap the learner in river's multiclass.OneVsRestClassifier"
         )
 
     def encode(self, y: NDArray[Any]) -> Codes:

@@ -269,6 +269,13 @@ def test_subclasses_keep_their_own_updates():
         both(metric, p, p[::-1].copy(), p[::-1].tolist())
 
 
+def test_an_update_of_the_object_itself():
+    metric, seen = metrics.Accuracy(), []
+    metric.update = lambda y_true, y_pred: seen.append((y_true, y_pred))
+    _bulk.update(metric, np.array([True, False]), np.array([True, True]))
+    assert seen == [(True, True), (False, True)]
+
+
 def test_empty_arrays_change_nothing():
     for metric in (metrics.Accuracy(), metrics.ROCAUC(), metrics.LogLoss(), metrics.R2(), metrics.MSE()):
         before = state(copy.deepcopy(metric))
@@ -407,6 +414,15 @@ KINDS = {
     "csr": lambda X, y: (
         (sparse.csr_matrix(X * (np.abs(X) > 1)), y),
         [({j: v for j, v in x.items() if abs(v) > 1}, v) for x, v in rows_of(X, y)],
+    ),
+    "csr with parts of values": lambda X, y: (
+        (
+            sparse.csr_matrix(
+                (X.repeat(2) / 2, np.tile(np.arange(4).repeat(2), len(X)), np.arange(len(X) + 1) * 8)
+            ),
+            y,
+        ),
+        rows_of(X, y),
     ),
     "coo array": lambda X, y: (
         (sparse.coo_array(X * (np.abs(X) > 1)), y),
@@ -742,3 +758,13 @@ def test_rows_that_the_model_skips_are_not_counted(bad, metric, X, y):
     assert [state["Prediction"] is None for state in states] == [
         step - 1 in bad for step in range(100, 1001, 100)
     ]
+
+
+@pytest.mark.parametrize(
+    "model", [linear_model.LinearRegression(), linear_model.LogisticRegression()], ids=repr
+)
+def test_a_column_of_words_is_named(model, X, y):
+    frame = pl.DataFrame({"number": X[:, 0], "word": ["red"] * len(X)})
+    metric = metrics.MAE() if isinstance(model, linear_model.LinearRegression) else metrics.Accuracy()
+    with pytest.raises(TypeError, match="'word'"):
+        evaluate.progressive_val_score((frame, y.astype(int)), model, metric)

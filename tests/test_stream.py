@@ -255,7 +255,7 @@ BAD = {
     "after a quote": (f'x,z,c,b,y\n{HEAD}1,2,"a"b,true,1\n', "line 1202: text after a closing quote"),
     "line of a long cell": (f'x,z,c,b,y\n{HEAD}1,2,"a\n\nb",true,1\n1,2\n', "line 1205: 2 fields"),
     "twice the name": ("x,x,y\n1,2,3\n", "two columns are named 'x'"),
-    "no such target": ("x,z,c,b,yy\n" + HEAD, "no column 'y'; did you mean 'yy'"),
+    "no such target": ("x,z,c,b,yy\n" + HEAD, "no column 'y'; it has 'x', 'z', 'c', 'b', 'yy'"),
     "only a target": ("y\n1\n", "no columns left"),
 }
 
@@ -478,6 +478,10 @@ def test_open_file_names_what_is_wrong(tmp_path):
         stream.open_file(write(tmp_path / "a.xlsx", "x"))
     with pytest.raises(InputError, match="the target 'c' holds text; regression needs numbers"):
         stream.open_file(tmp_path / "clicks.csv", target="c", task="regression")
+    write(tmp_path / "sales.csv", "price,amount\n1,2\n")
+    for typed in ("Amount", "amout"):
+        with pytest.raises(InputError, match=f"no column '{typed}'; did you mean 'amount'"):
+            stream.open_file(tmp_path / "sales.csv", target=typed)
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):

@@ -13,7 +13,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import click
-import numpy as np
 
 from ._scores import Scores
 
@@ -76,26 +75,27 @@ def run(
     first = next(batches)
     outcome = Outcome(scores)
     table = _Table(model, scores, quiet)
+    _compile(model, scores, first, quiet)
     with (
         _ctrl_c() as pressed,
         tqdm(unit=" rows", unit_scale=True, leave=False, disable=quiet or not sys.stderr.isatty()) as bar,
     ):
-        _compile(model, scores, first)
         table.start()
         start = time.perf_counter()
         try:
             for batch in chain([first], batches):
+                outcome.features = len(batch.columns)
                 n = len(batch) if limit is None else min(len(batch), limit - outcome.rows)
                 last = scores.fresh() if curve else None
+                y = cast(Any, batch.y)
                 for lo, hi in table.pieces(n):
                     z = _learn(model, batch, lo, hi)
-                    scores.update(model, batch.y[lo:hi], z)  # type: ignore[index]
+                    scores.update(model, y[lo:hi], z)
                     if last is not None:
-                        last.update(model, batch.y[lo:hi], z)  # type: ignore[index]
+                        last.update(model, y[lo:hi], z)
                     outcome.rows += hi - lo
                     table.advance(hi - lo)
-                outcome.features = len(batch.columns)
-                outcome.position = batch.position
+                outcome.position = batch.position if n == len(batch) else None
                 if last is not None:
                     outcome.curve.append((outcome.rows, scores.so_far(), last.so_far()))
                 bar.total = limit or source.expected_rows(batch.position)
@@ -132,15 +132,20 @@ def _learn(model: Any, batch: Batch, lo: int, hi: int) -> Any:
     return model.predict_learn_rows(rows_of(batch.X, lo, hi), y[lo:hi], columns=batch.columns)
 
 
-def _compile(model: Any, scores: Scores, batch: Batch) -> None:
+def _compile(model: Any, scores: Scores, batch: Batch, quiet: bool) -> None:
     """Compile, or load, all that a batch needs on copies, so that the pass is timed without it."""
-    model, y = model.clone(), cast(Any, batch.y)
+    from .._jit import compilations
+
+    model, y, before = model.clone(), cast(Any, batch.y), len(compilations)
     try:
         scores.fresh(whole=True).update(model, y[:1], _learn(model, batch, 0, 1))
     except (ValueError, TypeError) as error:
         if getattr(error, "row", None) is None:
             raise
         # the pass meets the same row, and reports it
+    seconds = sum(made.seconds for made in compilations[before:] if not made.cached)
+    if seconds and not quiet:
+        click.echo(f"compiled in {seconds:.1f} s, which the next run saves", err=True)
 
 
 @contextmanager
@@ -223,21 +228,14 @@ def summary(outcome: Outcome, model: Any) -> Iterable[str]:
     """Lines that close a pass."""
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024)
-    if sys.platform == "darwin":
-        peak /= 1024 * 1024
+    kilobyte = 1024 if sys.platform == "darwin" else 1  # macOS counts bytes, Linux kilobytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kilobyte / 1024
     speed = outcome.rows / max(outcome.seconds, 1e-9)
-    yield f"{'rows':<14}{outcome.rows:,}"
-    yield f"{'features':<14}{outcome.features:,}"
+    yield f"{'rows':<19}{outcome.rows:,}"
+    yield f"{'features':<19}{outcome.features:,}"
     for name, value in outcome.scores.all():
-        yield f"{name:<14}" + (f"{value:.6g}" if value == value else "undefined: only one label was there")
+        yield f"{name:<19}" + (f"{value:.6g}" if value == value else "undefined: only one label was there")
     if getattr(model, "n_invalid", 0):
-        yield f"{'skipped':<14}{model.n_invalid:,} invalid rows"
-    yield f"{'seconds':<14}{outcome.seconds:.2f} ({speed:,.0f} rows/s, reading included)"
-    yield f"{'peak memory':<14}{peak:,.0f} MB"
-
-
-def majority(y: Any) -> float:
-    """Return the share of the commonest label."""
-    _, counts = np.unique(np.asarray(y), return_counts=True)
-    return float(counts.max() / counts.sum())
+        yield f"{'skipped':<19}{model.n_invalid:,} invalid rows"
+    yield f"{'seconds':<19}{outcome.seconds:.2f} ({speed:,.0f} rows/s, reading included)"
+    yield f"{'peak memory':<19}{peak:,.0f} MB"

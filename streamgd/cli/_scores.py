@@ -42,7 +42,9 @@ class AreaUnderROC:
     def update_many(self, y: NDArray[np.bool_], z: NDArray[np.float64]) -> None:
         """Count rows with label ``y`` and raw output ``z``, both ``(n,)``."""
         # Even steps near 0, even ratios further out: 0.0001 wide at 0, 0.2 % of z beyond.
-        bins = np.clip(np.floor(np.arcsinh(16.0 * z) * 512.0) + self._HALF, 0, 2 * self._HALF - 1).astype(np.int64)
+        bins = np.clip(np.floor(np.arcsinh(16.0 * z) * 512.0) + self._HALF, 0, 2 * self._HALF - 1).astype(
+            np.int64
+        )
         self._positives += np.bincount(bins[y], minlength=2 * self._HALF)
         self._negatives += np.bincount(bins[~y], minlength=2 * self._HALF)
 
@@ -50,7 +52,11 @@ class AreaUnderROC:
         """Return the area; within a bin, ties count half."""
         below = np.cumsum(self._negatives) - self._negatives
         pairs = float(self._positives.sum()) * float(self._negatives.sum())
-        return float((self._positives * (below + 0.5 * self._negatives)).sum() / pairs) if pairs else float("nan")
+        return (
+            float((self._positives * (below + 0.5 * self._negatives)).sum() / pairs)
+            if pairs
+            else float("nan")
+        )
 
 
 class Scores:
@@ -68,7 +74,9 @@ class Scores:
         self.name = names[0]
         self._names = tuple(names)
         classes = [{**BINARY, **REGRESSION}[name] for name in names]
-        self._all: list[Any] = [AreaUnderROC() if c == "AreaUnderROC" else getattr(metrics, c)() for c in classes]
+        self._all: list[Any] = [
+            AreaUnderROC() if c == "AreaUnderROC" else getattr(metrics, c)() for c in classes
+        ]
         self._last = self._all[0].clone()
 
     def fresh(self, whole: bool = False) -> Scores:

@@ -83,7 +83,9 @@ def _equal(expected: Any, found: Any, what: str) -> None:
     """Stop unless both models learned the same weights."""
     worst = max(abs(expected[k] - found[k]) for k in expected)
     if not worst <= 1e-9 or len(found) != len(expected):
-        raise click.ClickException(f"{what}: weights differ by {worst:.3g}; nothing was timed. Please report this.")
+        raise click.ClickException(
+            f"{what}: weights differ by {worst:.3g}; nothing was timed. Please report this."
+        )
 
 
 def _line(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ._errors import INTERRUPTED
+from ._errors import INTERRUPTED, BadInput
 
 
 @click.command()
@@ -27,25 +27,35 @@ def demo(ctx: click.Context, output: str) -> None:
     from .. import linear_model, optim
     from ..stream import CSV
     from ._curve import picture, text
-    from ._pass import majority, run, summary
+    from ._pass import run, summary
     from ._scores import Scores
     from .train import labelled
 
     path = Path(datasets.Shuttle().path)
-    source = CSV(path, "anomaly", 512)
+    source = CSV(path, "anomaly", 1024)
     click.echo("Sensor readings of a Space Shuttle (Statlog): which rows are anomalies? 9 numbers a row.")
     click.echo("Every row is predicted first and learned then; nothing is scaled, and no rate is tuned.\n")
     model = linear_model.LogisticRegression(optim.Normalized())
     batches = source.batches()
     first = next(batches)
-    outcome = run(source, labelled("binary", first, batches), model, Scores(["rocauc", "f1", "accuracy"]), curve=True)
+    outcome = run(
+        source,
+        labelled("binary", first, batches),
+        model,
+        Scores(["f1", "rocauc", "logloss", "accuracy"]),
+        curve=True,
+    )
     for line in summary(outcome, model):
         click.echo(line)
     if outcome.interrupted:
         ctx.exit(INTERRUPTED)
     try:
-        picture(outcome.curve, outcome.scores.name, "streamgd demo: anomalies in Shuttle sensor readings", output)
-        click.echo(f"{'curve':<14}{output}")
+        picture(
+            outcome.curve, outcome.scores.name, "streamgd demo: anomalies in Shuttle sensor readings", output
+        )
+        click.echo(f"{'curve':<19}{output}")
+    except OSError as error:
+        raise BadInput(f"--output {output}: {error.strerror}") from error
     except ImportError:
         click.echo("\n" + text(outcome.curve, outcome.scores.name))
         click.echo("\nFor a picture: pip install 'streamgd[plot]'")

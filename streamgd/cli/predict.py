@@ -27,14 +27,22 @@ def predict(model: str, file: str, output: str | None, proba: bool) -> None:
     with explained():
         try:
             learner, extra = load(model, with_extra=True)
-        except (ValueError, OSError) as error:
-            raise BadInput(f"{model}: not a model that can be read ({error})") from error
+        except FileNotFoundError as error:
+            raise BadInput(f"no model file {model!r}") from error
+        except ValueError as error:
+            raise BadInput(str(error)) from error
         if not extra or "kinds" not in extra:
-            raise BadInput(f"{model} does not say what columns it was trained on; use a model of streamgd train")
+            raise BadInput(
+                f"{model} does not say what columns it was trained on; use a model of streamgd train"
+            )
         if proba and extra["task"] != "binary":
             raise click.UsageError("--proba is for binary models; this one predicts numbers")
         kinds = extra["kinds"]
-        source = open_file(file, columns=kinds, kinds=kinds, missing=extra["missing"]) if kinds else open_file(file)
+        source = (
+            open_file(file, columns=kinds, kinds=kinds, missing=extra["missing"])
+            if kinds
+            else open_file(file)
+        )
         with click.open_file(output or "-", "w") as out:
             out.write(_header(learner, proba) + "\n")
             n = 0

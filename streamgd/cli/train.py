@@ -77,7 +77,9 @@ LOSSES = {
     help="What an empty cell is.  [default: error]",
 )
 @click.option("--skip-invalid", is_flag=True, help="Skip and count rows the model cannot learn from.")
-@click.option("--batch-rows", type=click.IntRange(min=1), default=8192, help="Rows read at once.  [default: 8192]")
+@click.option(
+    "--batch-rows", type=click.IntRange(min=1), default=8192, help="Rows read at once.  [default: 8192]"
+)
 @click.option("--save", type=click.Path(dir_okay=False), help="File to write the model to.")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many rows.")
 @click.option("--quiet", is_flag=True, help="Only the summary: no table, no progress bar.")
@@ -141,7 +143,7 @@ def train(
             "position": outcome.position,
         }
         save_model(model, save, extra=extra)
-        click.echo(f"{'saved':<14}{save}")
+        click.echo(f"{'saved':<19}{save}")
     if outcome.error:
         raise BadInput(_advice(outcome.error, file, task))
     if outcome.interrupted:
@@ -205,7 +207,7 @@ def _task(task: str, source: Source, first: Batch) -> str:
 
 
 def labelled(task: str, first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
-    """Read whole numbers as such where they are labels, and truth values as 0 and 1 where they are numbers."""
+    """Read whole numbers as such where they are labels, and truth values as numbers for regression."""
     import numpy as np
 
     for batch in chain([first], rest):
@@ -252,6 +254,6 @@ def _metrics(task: str, names: tuple[str, ...], loss: str | None) -> tuple[str, 
 
 def _advice(error: str, file: str, task: str) -> str:
     text = error if error.startswith(file) else f"{file}, {error}"
-    if task == "binary" and "SoftmaxRegression" in error:
-        text += " If the target is a number to predict, use --task regression."
+    if task == "binary" and "a third one" in error:
+        text += "; if the target is a number to predict, use --task regression"
     return text

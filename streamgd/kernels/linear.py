@@ -6,7 +6,7 @@ below. A row is refused, with a status, before anything is
 written. The check is one sum of absolute values: NaN and infinity survive in it, it vectorises,
 and the compiler may not remove it (it may remove ``x - x != 0``).
 """
-# ruff: noqa: D103, B018
+# ruff: noqa: B018
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -164,9 +164,7 @@ def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., An
                 store(slots, s, new)
                 sums = add(sums, part)
             if with_intercept:
-                w, new, part = scan(
-                    optimizer, scalars[INTERCEPT], take(scalars, intercept_slots), one, d, h
-                )
+                w, new, part = scan(optimizer, scalars[INTERCEPT], take(scalars, intercept_slots), one, d, h)
                 scalars[INTERCEPT] = w
                 put(scalars, intercept_slots, new)
                 sums = add(sums, part)
@@ -175,9 +173,9 @@ def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., An
         put_scalars(scalars, OPTIMIZER, state)
         if importance_aware:
             if own_update:
-                c = (update(loss, z, y, c[0], c[1]),) + c[1:]
+                c = (update(loss, z, y, c[0], c[1]),) + c[1:]  # noqa: RUF005  Numba fails on *
             else:
-                c = (-c[0] * d,) + c[1:]
+                c = (-c[0] * d,) + c[1:]  # noqa: RUF005
 
         for k in range(n):
             s = slot_at(index, j, k)
@@ -387,23 +385,29 @@ MATRIX = types.float64[:, ::1]
 WORDS = types.int64[::1]
 
 
-def _layout(values: Any) -> Layout:
-    return access.DENSE_ROW if values.ndim == 2 else access.SPARSE_ROW
+def _layout(ndim: int) -> Layout:
+    return access.DENSE_ROW if ndim == 2 else access.SPARSE_ROW
+
+
+def _values(dtype: str, ndim: int) -> Any:
+    """Numba's type of a C-contiguous array: dtype "d" or "f", a matrix or the values of sparse rows."""
+    return types.Array({"d": types.float64, "f": types.float32}[dtype], ndim, "C")
 
 
 @functools.cache
-def predict_rows(pieces: Pieces, values: Any) -> Callable[..., int]:
+def predict_rows(pieces: Pieces, dtype: str, ndim: int) -> Callable[..., int]:
     """Compiled raw outputs of all rows.
 
     ``(hp, weights, slots, scalars, values, index, starts, out) -> row``: the first row that is
-    refused, or the number of rows.
+    refused, or the number of rows. The outputs of refused rows are NaN.
     """
-    output = jitable(output_body(pieces, jitable, _layout(values)))
-    is_matrix = values.ndim == 2
+    output = inlined(output_body(pieces, jitable, _layout(ndim)))
+    is_matrix = ndim == 2
     sources = fingerprint(pieces)
 
     def predict_rows(hp, weights, slots, scalars, values, index, starts, out):
         sources
+        first_bad = out.shape[0]
         for i in range(out.shape[0]):
             if is_matrix:
                 begin, n = i, values.shape[1]
@@ -411,11 +415,12 @@ def predict_rows(pieces: Pieces, values: Any) -> Callable[..., int]:
                 begin, n = starts[i], starts[i + 1] - starts[i]
             size, z = output(hp, weights, slots, scalars, values, begin, index, begin, n)
             if not (size <= LIMIT) or not (abs(z) <= LIMIT):
-                return i
+                first_bad = min(first_bad, i)
+                z = np.nan
             out[i] = z
-        return out.shape[0]
+        return first_bad
 
-    signature = (VECTOR, VECTOR, MATRIX, VECTOR, values, WORDS, WORDS, VECTOR)
+    signature = (VECTOR, VECTOR, MATRIX, VECTOR, _values(dtype, ndim), WORDS, WORDS, VECTOR)
     return bind(predict_rows, signature, pieces, nogil=True)
 
 
@@ -423,7 +428,7 @@ def predict_rows(pieces: Pieces, values: Any) -> Callable[..., int]:
 
 
 @functools.cache
-def learn_batch(pieces: Pieces, values: Any) -> Callable[..., tuple[int, int]]:
+def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Callable[..., tuple[int, int]]:
     """Compiled step on the mean gradient of all rows, all or nothing.
 
     ``(hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, total) ->
@@ -434,19 +439,22 @@ def learn_batch(pieces: Pieces, values: Any) -> Callable[..., tuple[int, int]]:
     make_loss, make_optimizer, make_penalty = (piece.struct for piece in pieces)
     loss_hyper, optimizer_hyper, penalty_hyper = (jitable(take_hyper(piece)) for piece in pieces)
     optimizer_start, penalty_start, clip_at = hyper_parts(pieces)
-    layout = _layout(values)
+    layout = _layout(ndim)
     value_at, slot_at = (jitable(function) for function in layout)
-    output = jitable(output_body(pieces, jitable, layout))
+    output = inlined(output_body(pieces, jitable, layout))
     gradient = jitable(loss_class.gradient)
     row, step = jitable(optimizer_class.row), jitable(optimizer_class.step)
     penalty_gradient = jitable(penalty_class.gradient)
     accrue, shrink = jitable(penalty_class.accrue), jitable(penalty_class.shrink)
-    load, store = jitable(access.LOAD[optimizer_class.n_slots]), jitable(access.STORE[optimizer_class.n_slots])
+    load, store = (
+        jitable(access.LOAD[optimizer_class.n_slots]),
+        jitable(access.STORE[optimizer_class.n_slots]),
+    )
     take_scalars = jitable(access.TAKE[optimizer_class.n_scalars])
     put_scalars = jitable(access.PUT[optimizer_class.n_scalars])
     no_sums = jitable(access.TAKE[optimizer_class.n_sums])
     shrinks = penalty_class.overrides("shrink")
-    is_matrix = values.ndim == 2
+    is_matrix = ndim == 2
     nothing = (0.0, 0.0, 0.0)
     sources = fingerprint(pieces)
 
@@ -495,9 +503,8 @@ def learn_batch(pieces: Pieces, values: Any) -> Callable[..., tuple[int, int]]:
         if not (bound <= LIMIT):
             return f.OVERFLOW, -1
         lr, next_lr, intercept_lr = rates[r, 0], rates[r, 1], rates[r, 2]
-        state, c = row(
-            optimizer, take_scalars(scalars, OPTIMIZER), no_sums(nothing, 0), 0.0, 0.0, sum_g * share, 1.0, lr, scalars[T]
-        )  # fmt: skip
+        state, sums = take_scalars(scalars, OPTIMIZER), no_sums(nothing, 0)
+        state, c = row(optimizer, state, sums, 0.0, 0.0, sum_g * share, 1.0, lr, scalars[T])
         put_scalars(scalars, OPTIMIZER, state)
         for k in range(total.shape[0]):
             wk = weights[k]
@@ -517,5 +524,5 @@ def learn_batch(pieces: Pieces, values: Any) -> Callable[..., tuple[int, int]]:
         return f.OK, count
 
     state = (VECTOR, VECTOR, MATRIX, VECTOR, VECTOR)
-    rest = (values, WORDS, WORDS, VECTOR, VECTOR, MATRIX, types.int64, VECTOR)
+    rest = (_values(dtype, ndim), WORDS, WORDS, VECTOR, VECTOR, MATRIX, types.int64, VECTOR)
     return bind(learn_batch, (*state, *rest), pieces, nogil=True)

@@ -73,7 +73,8 @@ class LinearRegression(LinearLearner, base.MiniBatchRegressor):
         on_invalid: Literal["raise", "skip"] = "raise",
     ) -> None:
         super().__init__(
-            optimizer, loss, l2, l1, intercept_init, intercept_lr, clip_gradient, initializer, on_invalid, Numbers()
+            optimizer, loss, l2, l1, intercept_init, intercept_lr, clip_gradient, initializer,
+            on_invalid, Numbers(),
         )  # fmt: skip
 
     def predict_one(self, x: dict[Any, Any]) -> float:
@@ -83,9 +84,13 @@ class LinearRegression(LinearLearner, base.MiniBatchRegressor):
         ----------
         x
             Features, names to numbers. Features that the model has not met count as absent.
+
+        Returns
+        -------
+        The prediction; None for a bad sample with ``on_invalid="skip"``.
         """
         mean = self._predict_kernel(x, self._address)
-        return mean if mean == mean else self._mean_one(x)  # type: ignore[no-any-return]
+        return mean if mean == mean else self._mean_one(x)  # type: ignore[return-value]
 
     def predict_many(self, X: Any, *, columns: Sequence[Hashable] | None = None) -> Any:
         """Predict the targets of rows ``(n, p)``.

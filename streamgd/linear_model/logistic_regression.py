@@ -81,7 +81,8 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
     ) -> None:
         self.labels = labels
         super().__init__(
-            optimizer, loss, l2, l1, intercept_init, intercept_lr, clip_gradient, initializer, on_invalid, Labels(labels)
+            optimizer, loss, l2, l1, intercept_init, intercept_lr, clip_gradient, initializer,
+            on_invalid, Labels(labels),
         )  # fmt: skip
 
     @property
@@ -90,7 +91,7 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
         assert isinstance(self._targets, Labels)
         return self._targets.seen
 
-    def predict_proba_one(self, x: dict[Any, Any]) -> dict[Any, float]:
+    def predict_proba_one(self, x: dict[Any, Any]) -> dict[Any, float]:  # type: ignore[override]
         """Predict the probability of each label.
 
         Parameters
@@ -100,23 +101,31 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
 
         Returns
         -------
-        Labels to probabilities; ``False`` and ``True`` before the first label is known.
+        Labels to probabilities; ``False`` and ``True`` before the first label is known. Empty for a bad
+        sample with ``on_invalid="skip"``.
         """
         p = self._predict_kernel(x, self._address)
         if p != p:
             p = self._mean_one(x)
-        negative, positive = self._pair
-        if positive is None:  # only one label so far, and its other is open
-            return {negative: 1.0}
-        return {negative: 1.0 - p, positive: p}
+            if p is None:
+                return {}
+            if self._positive is None:  # only one label so far, and its other is open
+                return {self._negative: 1.0}
+        return {self._negative: 1.0 - p, self._positive: p}
 
-    def predict_one(self, x: dict[Any, Any]) -> Any:
-        """Predict the label of one sample; the negative one at a probability of exactly one half."""
+    def predict_one(self, x: dict[Any, Any]) -> Any:  # type: ignore[override]
+        """Predict the label of one sample; the negative one at a probability of exactly one half.
+
+        None for a bad sample with ``on_invalid="skip"``.
+        """
         p = self._predict_kernel(x, self._address)
         if p != p:
             p = self._mean_one(x)
-        negative, positive = self._pair
-        return positive if p > 0.5 and positive is not None else negative
+            if p is None:
+                return None
+            if self._positive is None:
+                return self._negative
+        return self._positive if p > 0.5 else self._negative
 
     def predict_proba_many(self, X: Any, *, columns: Sequence[Hashable] | None = None) -> Any:
         """Predict the probabilities of each label for rows ``(n, p)``.
@@ -126,13 +135,13 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
         """
         rows, raw = self._raw_rows(X, columns)
         p = self.loss.mean_func(raw)
-        negative, positive = self._pair
+        negative, positive = self._negative, self._positive
         shares = {negative: np.ones_like(p)} if positive is None else {negative: 1.0 - p, positive: p}
         if rows.frame is None:
             return np.stack(list(shares.values()), axis=1)
         from river.utils import dataframe
 
-        return dataframe.to_native_frame(shares, like=rows.frame)
+        return dataframe.to_native_frame(shares, like=dataframe.into_frame(rows.frame))
 
     def predict_many(self, X: Any, *, columns: Sequence[Hashable] | None = None) -> Any:
         """Predict the labels of rows ``(n, p)``.
@@ -141,8 +150,11 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
         """
         rows, raw = self._raw_rows(X, columns)
         chosen = self.loss.mean_func(raw) > 0.5
-        negative, positive = self._pair
-        if positive is True:
-            return self._like(rows, chosen)
-        labels = np.array([negative, negative if positive is None else positive])
-        return self._like(rows, labels[chosen.astype(np.intp)])
+        negative, positive = self._negative, self._positive
+        pair = np.array([negative, negative if positive is None else positive])
+        labels = chosen if positive is True else pair[chosen.astype(np.intp)]
+        skipped = np.isnan(raw)
+        if skipped.any():
+            labels = labels.astype(object)
+            labels[skipped] = None
+        return self._like(rows, labels)

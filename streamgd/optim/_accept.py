@@ -25,7 +25,7 @@ def _from_river(value: Any, family: type[Piece], home: Any, what: str) -> Any:
             f"{what}: this {name} has done {value.n_iterations} steps, and its state cannot move into "
             "a compiled learner; pass optimizer.clone()"
         )
-    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(ours) if f.init}
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(ours) if f.init}  # type: ignore[arg-type]
     if "loss" in fields:
         fields["loss"] = loss(fields["loss"], f"{what}.loss")
     return ours(**fields)
@@ -41,7 +41,7 @@ def scheduler(value: Any, what: str) -> Scheduler:
 
     if isinstance(value, Scheduler):
         return value
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+    if isinstance(value, numbers.Real) and value is not True and value is not False:
         return schedulers.Constant(float(value))
     if _of_river(value):
         return _from_river(value, Scheduler, schedulers, what)  # type: ignore[no-any-return]

@@ -54,5 +54,5 @@ class Normal(Initializer):
 
     def values(self, start: int, stop: int) -> NDArray[np.float64]:
         # river's legacy generator, for the same draws from the same seed
-        draws = np.random.RandomState(self.seed).normal(self.mu, self.sigma, size=stop)  # noqa: NPY002
+        draws = np.random.RandomState(self.seed).normal(self.mu, self.sigma, size=stop)
         return draws[start:]

@@ -144,7 +144,7 @@ class Adam(Optimizer):
     References
     ----------
     Kingma, D. P. and Ba, J. (2015). Adam: a method for stochastic optimization. ICLR, section 2.
-    """  # noqa: D205, D400, D403
+    """  # noqa: D400
 
     lr: float | Scheduler = 0.1
     beta_1: float = 0.9

@@ -7,8 +7,7 @@ per epoch with an ``epoch_size`` takes samples and divides, which gives endless 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +47,8 @@ class Constant(Scheduler):
     """
 
     learning_rate: float
-    per: ClassVar[Per] = "update"
-    epoch_size: ClassVar[int | None] = None
+    per: Per = field(default="update", init=False, repr=False)
+    epoch_size: int | None = field(default=None, init=False, repr=False)
 
     def get(self, t: int) -> float:
         return self.learning_rate
@@ -76,14 +75,14 @@ class InverseScaling(Scheduler):
 
     learning_rate: float
     power: float = 0.5
-    per: ClassVar[Per] = "update"
-    epoch_size: ClassVar[int | None] = None
+    per: Per = field(default="update", init=False, repr=False)
+    epoch_size: int | None = field(default=None, init=False, repr=False)
 
     def get(self, t: int) -> float:
         return self.learning_rate / math.pow(t + 1, self.power)
 
     def get_many(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self.learning_rate / np.power(t + 1.0, self.power)
+        return np.asarray(self.learning_rate / np.power(t + 1.0, self.power))
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,8 @@ class Optimal(Scheduler):
 
     loss: Loss
     alpha: float = 1e-4
-    per: ClassVar[Per] = "update"
-    epoch_size: ClassVar[int | None] = None
+    per: Per = field(default="update", init=False, repr=False)
+    epoch_size: int | None = field(default=None, init=False, repr=False)
 
     def check(self) -> None:
         self.require(self.alpha > 0, "alpha", "positive")
@@ -120,7 +119,7 @@ class Optimal(Scheduler):
         return 1.0 / (self.alpha * (self.t0 + t))
 
     def get_many(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
-        return 1.0 / (self.alpha * (self.t0 + t))
+        return np.asarray(1.0 / (self.alpha * (self.t0 + t)), dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from ._batch import InputError, Kind
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return a hint that names the most similar of ``names``, or lists some of them."""
     names = list(names)
-    found = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
     if not found:
         folded = {n.casefold(): n for n in names}
-        found = [folded[f] for f in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)]
+        found = [folded[f] for f in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.7)]
     if found:
         return f"did you mean {found[0]!r}?"
     listed = ", ".join(map(repr, names[:12])) + (", ..." if len(names) > 12 else "")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from ._columns import Categories, check_kinds, one_hot, select
 from ._window import Window
 
 SAMPLE = 1000  # rows that decide what a column is
+_REMEMBERED = 1_000_000  # distinct cells of a column whose value is kept
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -52,7 +54,7 @@ class CSV:
     Raises
     ------
     InputError
-        Names file, line, column and value.
+        Names file, line, column and value. The batch that holds the bad row is not handed out.
     """
 
     def __init__(
@@ -154,100 +156,54 @@ class CSV:
         """Yield batches from ``start``, the position of an earlier batch (default: the beginning)."""
         at = self._start if start is None else start
         numeric = [n for n in self._features if self.kinds[n] != "category"]
-        texts = [n for n in self._features if self.kinds[n] == "category"]
         categories = Categories(str(self.path), numeric, self.max_categories)
-        kinds = np.zeros(len(self._names), dtype=np.int8)
+        texts = {name: self._text(name, categories) for name, kind in self.kinds.items() if kind != "number"}
+        active = [texts[n] for n in self._features if self.kinds[n] == "category"]
+        booleans = [(j, texts[n]) for j, n in enumerate(numeric) if n in texts]
+        numbers = [
+            *numeric,
+            *([self.target] if self.target in self.kinds and self.target not in texts else []),
+        ]
+        kinds = np.full(len(self._names), parse.SKIP, dtype=np.int8)
         slots = np.zeros(len(self._names), dtype=np.int64)
-        spanned: list[tuple[str, Callable[[str], Any], NDArray[Any]]] = []
-        n = self.batch_rows
-        booleans: dict[str, NDArray[np.float64]] = {}
-        active = {name: np.empty(n, dtype=np.int64) for name in texts}
-        labels: NDArray[Any] = np.empty(0)
-        for name, kind in self.kinds.items():
-            j = self._names.index(name)
-            kinds[j] = parse.NUMBER if kind == "number" else parse.TEXT
-            if kind == "number":
-                slots[j] = len(numeric) if name == self.target else numeric.index(name)
-                continue
-            slots[j] = len(spanned)
-            if name == self.target:
-                labels = np.empty(n, dtype=bool if kind == "boolean" else object)
-                spanned.append((name, _boolean if kind == "boolean" else _required, labels))
-            elif kind == "boolean":
-                booleans[name] = np.empty(n)
-                spanned.append(
-                    (name, _boolean if self.missing == "error" else _boolean_or_zero, booleans[name])
-                )
-            else:
-                spanned.append((name, _slot_of(categories, name, self.missing), active[name]))
-        found: list[_Values] = [_Values(read) for _, read, _ in spanned]
-        width = len(numeric) + (self.target is not None and self.kinds[self.target] == "number")
+        for j, name in enumerate(self._names):
+            if name in texts:
+                kinds[j], slots[j] = parse.TEXT, list(texts).index(name)
+            elif name in numbers:
+                kinds[j], slots[j] = parse.NUMBER, numbers.index(name)
 
         with Window(self.path, at["byte"], at["line"]) as window:
             row = at["row"]
             while True:
-                reader = _Reader(self, window, kinds, slots, width, len(spanned), n)
+                reader = _Reader(self, window, kinds, slots, len(numbers), len(texts), self.batch_rows)
                 m = 0
                 for first, m in reader.parts():
-                    blob = reader.blob
-                    for k, (name, _, out) in enumerate(spanned):
-                        values = found[k]
-                        spans = reader.pairs(first, m, k)
-                        try:
-                            out[first:m] = [
-                                values[blob[s:e] if s >= 0 else _cell(blob, s, e)] for s, e in spans
-                            ]
-                        except (ValueError, UnicodeDecodeError) as error:
-                            self._bad_text(reader, blob, reader.pairs(first, m, k), values, name, error)
+                    for k, column in enumerate(texts.values()):
+                        column.fill(reader, k, first, m)
                 if m == 0:
                     return
-                numbers = reader.numbers[:m]
+                for j, column in booleans:
+                    reader.numbers[:m, j] = column.rows[:m]
                 y: NDArray[Any] | None = None
                 if self.target is not None:
-                    y = numbers[:, -1].copy() if width > len(numeric) else labels[:m].copy()
-                for name, column in booleans.items():
-                    numbers[:, numeric.index(name)] = column[:m]
-                X: Any = np.ascontiguousarray(numbers[:, : len(numeric)])
-                if texts:
-                    X = one_hot(X, [active[name][:m] for name in texts], len(categories.names))
+                    column_of_y = texts[self.target].rows if self.target in texts else reader.numbers[:, -1]
+                    y = column_of_y[:m].copy()
+                X: Any = np.ascontiguousarray(reader.numbers[:m, : len(numeric)])
+                if active:
+                    X = one_hot(X, [column.rows[:m] for column in active], len(categories.names))
                 position = {"row": row + m, "byte": window.offset, "line": window.line}
                 yield Batch(X, y, categories.names, row, position)
                 row += m
 
-    def _bad_text(
-        self,
-        reader: _Reader,
-        blob: bytes,
-        spans: Iterable[tuple[int, int]],
-        values: _Values,
-        name: str,
-        error: Exception,
-    ) -> NoReturn:
-        """Find the cell that failed and raise with its line."""
-        if isinstance(error, InputError):
-            raise error
-        for s, e in spans:
-            cell = _cell(blob, s, e)
-            try:
-                values[cell]
-            except (ValueError, UnicodeDecodeError):
-                at = reader.place(s)
-                text = reader.decode(cell, at, name)
-                if not text:
-                    raise self._missing(reader, at, name) from None
-                raise InputError(
-                    f"{reader.line(at)}: column {name!r} is {text!r}, where the first rows have "
-                    f"only true and false; tell kinds={{{name!r}: 'category'}} if it is one"
-                ) from None
-        raise error
-
-    def _missing(self, reader: _Reader, at: int, name: str) -> InputError:
+    def _text(self, name: str, categories: Categories) -> _Text:
+        """Return the reader of a column that is not made of numbers."""
+        n, boolean = self.batch_rows, self.kinds[name] == "boolean"
+        none = None if self.missing == "error" else 0.0 if boolean else -1
         if name == self.target:
-            return InputError(f"{reader.line(at)}: the target {name!r} is missing; take the row out")
-        return InputError(
-            f"{reader.line(at)}: column {name!r} is empty or NaN; fill it in, or read missing "
-            "values as zero (missing='zero', --missing zero)"
-        )
+            return _Text(name, n, bool if boolean else object, _boolean if boolean else str, None)
+        if boolean:
+            return _Text(name, n, float, _boolean, none)
+        return _Text(name, n, np.int64, functools.partial(categories.slot, name), none)
 
 
 class _Reader:
@@ -311,7 +267,7 @@ class _Reader:
         if np.isnan(value):
             if source.missing == "zero" and name != source.target:
                 return 0.0
-            raise source._missing(self, begin, name)
+            raise self.missing(begin, name)
         return value
 
     def _error(self, status: int, where: int, fields: int) -> InputError:
@@ -323,6 +279,15 @@ class _Reader:
             return InputError(f"{line}: text after a closing quote; double a quote inside a cell")
         found = f"{fields}" if fields <= p else f"more than {p}"
         return InputError(f"{line}: {found} fields, where the header has {p}")
+
+    def missing(self, at: int, name: str) -> InputError:
+        """Return the error for a cell without a value."""
+        if name == self._source.target:
+            return InputError(f"{self.line(at)}: the target {name!r} is missing; take the row out")
+        return InputError(
+            f"{self.line(at)}: column {name!r} is empty or NaN; fill it in, or read missing values as zero "
+            "(missing='zero', --missing zero)"
+        )
 
     def line(self, at: int) -> str:
         """Return file and line of a byte of the window."""
@@ -347,15 +312,58 @@ class _Reader:
             ) from error
 
 
-class _Values(dict[bytes, Any]):
-    """What each distinct cell of a column means, worked out once."""
+class _Text(dict[bytes, Any]):
+    """A column read as text: the value of each distinct cell, worked out once, and of each row.
 
-    def __init__(self, read: Callable[[str], Any]) -> None:
+    Parameters
+    ----------
+    read
+        Makes a value of a cell that is not empty; ValueError where it cannot.
+    missing
+        Value of an empty cell; None: refused.
+    """
+
+    def __init__(self, name: str, n: int, dtype: Any, read: Callable[[str], Any], missing: Any) -> None:
+        self.rows: NDArray[Any] = np.empty(n, dtype=dtype)  # (n,), the value of each row
+        self._name = name
         self._read = read
+        self._empty = missing
+
+    def fill(self, reader: _Reader, k: int, first: int, last: int) -> None:
+        """Set rows ``first`` to ``last`` from the spans of text column ``k``."""
+        blob = reader.blob
+        try:
+            self.rows[first:last] = [
+                self[blob[s:e] if s >= 0 else _cell(blob, s, e)] for s, e in reader.pairs(first, last, k)
+            ]
+        except InputError:
+            raise
+        except ValueError as error:  # a cell that cannot be decoded is one, too
+            for s, e in reader.pairs(first, last, k):
+                self._check(reader, reader.place(s), _cell(blob, s, e))
+            raise error
+
+    def _check(self, reader: _Reader, at: int, cell: bytes) -> None:
+        """Raise for the cell that failed, with its line."""
+        text = reader.decode(cell, at, self._name)
+        if not text and self._empty is None:
+            raise reader.missing(at, self._name)
+        try:
+            self[cell]
+        except ValueError:
+            raise InputError(
+                f"{reader.line(at)}: column {self._name!r} is {text!r}, where the first rows have only true "
+                f"and false; tell kinds={{{self._name!r}: 'category'}} if it is one"
+            ) from None
 
     def __missing__(self, cell: bytes) -> Any:
-        value = self._read(cell.decode())
-        if len(self) < 1_000_000:
+        if cell:
+            value = self._read(cell.decode())
+        elif self._empty is None:
+            raise ValueError("empty")
+        else:
+            value = self._empty
+        if len(self) < _REMEMBERED:
             self[cell] = value
         return value
 
@@ -369,27 +377,6 @@ def _boolean(text: str) -> bool:
     if value is None:
         raise ValueError(text)
     return value
-
-
-def _boolean_or_zero(text: str) -> bool:
-    return _boolean(text) if text else False
-
-
-def _required(text: str) -> str:
-    if not text:
-        raise ValueError(text)
-    return text
-
-
-def _slot_of(categories: Categories, name: str, missing: str) -> Callable[[str], int]:
-    def slot(text: str) -> int:
-        if text:
-            return categories.slot(name, text)
-        if missing == "zero":
-            return -1
-        raise ValueError(text)
-
-    return slot
 
 
 def _is_number(text: str) -> bool:

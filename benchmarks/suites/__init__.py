@@ -1,0 +1,16 @@
+"""The suites: each module has ``cases(effort)``, which yields what is timed one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+
+from compare import Case, Effort, Row
+
+SUITES = ("learn_one", "learn_rows", "learn_many", "evaluate", "start", "cli")
+
+
+def suite(name: str) -> Callable[[Effort], Iterator[Case | Row]]:
+    """Return a suite's ``cases``."""
+    cases: Callable[[Effort], Iterator[Case | Row]] = import_module(f"suites.{name}").cases
+    return cases

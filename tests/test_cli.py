@@ -1,0 +1,439 @@
+"""The command: against river's loop over the same rows, and what it tells people who err."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from river import datasets, evaluate, linear_model, metrics, optim, stream
+from sklearn.metrics import roc_auc_score
+
+import streamgd
+from streamgd.cli import bench, main
+from streamgd.cli._curve import text
+from streamgd.cli._scores import AreaUnderROC
+
+ROOT = Path(__file__).parents[1]
+
+
+def call(*args: object):
+    return CliRunner().invoke(main, [str(a) for a in args])
+
+
+def succeed(*args: object) -> str:
+    result = call(*args)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def fail(*args: object, code: int = 2) -> str:
+    result = call(*args)
+    assert result.exit_code == code, result.output
+    assert isinstance(result.exception, SystemExit)  # a message, no traceback
+    return result.output
+
+
+def summary(output: str) -> dict[str, str]:
+    """Lines "name   value ..." at the end."""
+    return dict(re.findall(r"^(\S+|peak memory) {2,}(\S+)", output, re.M))
+
+
+def table(output: str) -> list[list[str]]:
+    return [line.split() for line in output.splitlines() if re.match(r"^ +[\d,]+ +(-|\d)", line)]
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    rng = np.random.default_rng(4)
+    n = 700
+    X = rng.normal(size=(n, 3)).round(3)
+    z = X @ [1.0, -2.0, 0.5] + 0.3
+    return pd.DataFrame({
+        "a": X[:, 0],
+        "b": X[:, 1],
+        "c": X[:, 2],
+        "kind": rng.choice(["u", "v", "w"], n),
+        "y": (z + rng.logistic(size=n) > 0).astype(int),
+        "t": (z + rng.normal(size=n)).round(4),
+    })  # fmt: skip
+
+
+@pytest.fixture
+def rows(tmp_path, frame) -> Path:
+    path = tmp_path / "rows.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def numeric(path: Path, target: str):
+    """The rows as river reads them, numbers only."""
+    drop = ["kind", *({"y", "t"} - {target})]
+    converters = dict.fromkeys(["a", "b", "c", target], float)
+    return stream.iter_csv(path, target=target, drop=drop, converters=converters)
+
+
+# -- train --------------------------------------------------------------------------------
+
+
+def test_binary_training_equals_rivers_own_loop(rows):
+    output = succeed(
+        "train", rows, "--target", "y", "--drop", "t", "--drop", "kind", "--optimizer", "sgd", "--lr", "0.05",
+        "--metric", "accuracy", "--metric", "logloss", "--metric", "f1", "--metric", "precision",
+        "--metric", "recall", "--metric", "balanced-accuracy",
+    )  # fmt: skip
+    model = linear_model.LogisticRegression(optim.SGD(0.05))
+    parts = [metrics.Accuracy(), metrics.LogLoss(), metrics.F1(), metrics.Precision(), metrics.Recall()]
+    parts.append(metrics.BalancedAccuracy())
+    for x, y in numeric(rows, "y"):
+        p = model.predict_proba_one(x)
+        for metric in parts:
+            metric.update(bool(y), p if isinstance(metric, metrics.LogLoss) else p[True] > 0.5)
+        model.learn_one(x, bool(y))
+    found = summary(output)
+    for name, metric in zip(["accuracy", "logloss", "f1", "precision", "recall"], parts[:5], strict=True):
+        assert float(found[name]) == pytest.approx(metric.get(), rel=1e-5)
+    assert float(found["balanced-accuracy"]) == pytest.approx(parts[5].get(), rel=1e-5)
+    assert found["rows"] == "700"
+    assert found["features"] == "3"
+
+
+def test_regression_training_equals_rivers_own_loop_line_by_line(rows):
+    output = succeed(
+        "train", rows, "--target", "t", "--drop", "y", "--drop", "kind", "--optimizer", "sgd", "--lr", "0.01"
+    )
+    model = linear_model.LinearRegression(optim.SGD(0.01))
+    metric, wanted, last = metrics.MAE(), [], metrics.MAE()
+    for k, (x, y) in enumerate(numeric(rows, "t"), start=1):
+        p = model.predict_one(x)
+        metric.update(y, p)
+        last.update(y, p)
+        model.learn_one(x, y)
+        if k & (k - 1) == 0 or k == 700:
+            wanted.append([f"{k:,}", metric.get(), last.get()])
+            last = metrics.MAE()
+    found = table(output)
+    assert [line[0] for line in found] == ["1", "2", "4", "8", "16", "32", "64", "128", "256", "512", "700"]
+    for line, (n, so_far, since) in zip(found, wanted, strict=True):
+        assert line[0] == n
+        assert float(line[1]) == pytest.approx(so_far, abs=1e-4)
+        assert float(line[2]) == pytest.approx(since, abs=1e-4)
+        assert line[3] == "0.01"
+    assert float(summary(output)["mae"]) == pytest.approx(metric.get(), rel=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+@pytest.mark.parametrize("batch_rows", [50, 8192])
+def test_the_same_rows_give_the_same_model_from_every_format(tmp_path, frame, suffix, batch_rows):
+    path, model = tmp_path / f"rows{suffix}", tmp_path / "m"
+    if suffix == ".parquet":
+        frame.to_parquet(path, row_group_size=90)
+    else:
+        frame.to_csv(path, index=False)
+    succeed(
+        "train", path, "--target", "y", "--drop", "t", "--save", model, "--quiet", "--batch-rows", batch_rows
+    )
+    reference = streamgd.linear_model.LogisticRegression(streamgd.optim.Normalized())
+    for row in frame.drop(columns="t").to_dict("records"):
+        y, kind = row.pop("y"), row.pop("kind")
+        reference.learn_one({**row, f"kind={kind}": 1.0}, y)
+    loaded, extra = streamgd.load(model, with_extra=True)
+    assert loaded.weights == pytest.approx(reference.weights, rel=1e-9)
+    assert loaded.n_samples == extra["rows"] == 700
+    assert (extra["target"], extra["task"]) == ("y", "binary")
+    assert extra["kinds"] == {"a": "number", "b": "number", "c": "number", "kind": "category"}
+    json.dumps(extra)
+
+
+def test_svmlight_needs_no_target(tmp_path):
+    path = tmp_path / "a.svm"
+    path.write_text("".join(f"{(-1) ** k} 1:{k % 5} 7:{k % 3}\n" for k in range(60)))
+    output = succeed("train", path, "--metric", "accuracy")
+    assert "binary on 'label'" in output
+    assert summary(output)["features"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "task"),
+    [
+        ("text", ["no", "yes"], "binary"),
+        ("truth", ["True", "False"], "binary"),
+        ("two numbers", ["3", "7"], "binary"),
+        ("numbers", ["1", "2", "3"], "regression"),
+        ("fractions", ["0.5", "1.5", "2.25"], "regression"),
+    ],
+)
+def test_auto_task(tmp_path, column, values, task):
+    path = tmp_path / "a.csv"
+    path.write_text("x,target\n" + "".join(f"{k % 7},{values[k % len(values)]}\n" for k in range(50)))
+    assert f": {task} on 'target'" in succeed("train", path, "--target", "target")
+
+
+def test_limit_quiet_and_number_of_columns(rows):
+    output = succeed(
+        "train", rows, "--target", "y", "--drop", "t", "--limit", "100", "--quiet", "--batch-rows", "64"
+    )
+    assert summary(output)["rows"] == "100"
+    assert summary(output)["features"] == "6"  # three numbers, three kinds
+    assert not table(output)
+
+
+def test_a_bad_row_ends_the_pass_but_what_was_learned_is_saved(tmp_path):
+    path, model = tmp_path / "a.csv", tmp_path / "m"
+    path.write_text("x,y\n" + "".join(f"{k % 5},{k % 2}\n" for k in range(1500)) + "inf,1\n1,0\n")
+    output = fail("train", path, "--target", "y", "--save", model)
+    assert "row 1,501: feature 'x' is inf" in output
+    assert summary(output)["rows"] == "1,500"
+    assert streamgd.load(model).n_samples == 1500
+    output = succeed("train", path, "--target", "y", "--skip-invalid", "--metric", "accuracy")
+    assert summary(output)["skipped"] == "1"
+
+
+def test_a_file_that_breaks_later_is_learned_up_to_there(tmp_path):
+    path, model = tmp_path / "a.csv", tmp_path / "m"
+    path.write_text("x,y\n" + "".join(f"{k % 5},{k % 2}\n" for k in range(1500)) + "1,0,9\n")
+    output = fail("train", path, "--target", "y", "--save", model, "--batch-rows", "100")
+    assert f"{path}, line 1502: more than 2 fields, where the header has 2" in output
+    assert streamgd.load(model).n_samples == 1500
+
+
+def test_a_third_label_says_what_to_do(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n" + "".join(f"{k % 5},{k % 2}\n" for k in range(200)) + "1,2\n")
+    output = fail("train", path, "--target", "y", "--batch-rows", "100")
+    assert "row 201: the label is 2" in output
+    assert "--task regression" in output
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--target", "yy"], "no column 'yy'; it has 'a', 'b', 'c', 'kind', 'y', 't'"),
+        (["--target", "Kind"], "no column 'Kind'; did you mean 'kind'"),
+        ([], "name the column to predict with --target"),
+        (["--target", "kind", "--task", "regression"], "target 'kind' holds text; regression needs numbers"),
+        (["--target", "y", "--drop", "kin"], "no column 'kin'; did you mean 'kind'"),
+        (["--target", "y", "--category", "kin"], "no column 'kin', which --category names"),
+        (["--target", "y", "--loss", "squared"], "--loss squared is not for task binary"),
+        (["--target", "y", "--metric", "mae"], "--metric mae is not for task binary"),
+        (["--target", "t", "--metric", "f1"], "--metric f1 is not for task regression"),
+        (["--target", "y", "--l1", "0.1"], "Normalized takes no l1 or l2"),
+        (["--target", "y", "--optimizer", "newton"], "'newton' is not one of"),
+        (["--target", "y", "--lr", "0"], "--lr"),
+        (["--target", "y", "--save", "/nowhere/at/all"], "the folder /nowhere/at does not exist"),
+    ],
+)
+def test_options_that_cannot_be_used(rows, args, message):
+    assert re.search(message, fail("train", rows, *args))
+
+
+def test_files_that_cannot_be_used(tmp_path, rows):
+    assert "no file" in (output := fail("train", tmp_path / "rows.cvs", "--target", "y"))
+    assert "did you mean 'rows.csv'" in output
+    (tmp_path / "empty.csv").write_text("")
+    assert "the file is empty" in fail("train", tmp_path / "empty.csv", "--target", "y")
+    (tmp_path / "head.csv").write_text("x,y\n")
+    assert "only a header, no rows" in fail("train", tmp_path / "head.csv", "--target", "y")
+    (tmp_path / "ragged.csv").write_text("x,y\n1,0\n2\n")
+    assert "ragged.csv, line 3: 1 fields, where the header has 2" in fail(
+        "train", tmp_path / "ragged.csv", "--target", "y"
+    )
+    assert "is a folder" in fail("train", tmp_path, "--target", "y")
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, frame, monkeypatch):
+    frame.to_parquet(tmp_path / "a.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    output = fail("train", tmp_path / "a.parquet", "--target", "y")
+    assert "reading Parquet needs pyarrow: pip install 'streamgd[io]'" in output
+
+
+def test_ctrl_c_prints_the_summary_and_saves(tmp_path):
+    path, model = tmp_path / "a.csv", tmp_path / "m"
+    path.write_text("x,z,y\n" + "".join(f"{k % 5},{k % 11},{k % 2}\n" for k in range(600_000)))
+    command = [sys.executable, "-c", "from streamgd.cli import main; main()", "train", path, "--target", "y"]
+    command += ["--save", model, "--batch-rows", "16"]  # small, so that the pass takes a while
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    ) as process:
+        assert process.stdout is not None
+        seen = ""
+        for line in process.stdout:
+            seen += line
+            if line.startswith("       1,024"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "interrupted" in rest
+    n = int(summary(rest)["rows"].replace(",", ""))
+    assert 1024 <= n < 600_000
+    assert n % 16 == 0
+    assert streamgd.load(model).n_samples == n
+
+
+# -- predict ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(tmp_path, rows) -> Path:
+    succeed("train", rows, "--target", "y", "--drop", "t", "--save", tmp_path / "m", "--quiet")
+    return tmp_path / "m"
+
+
+def dict_rows(frame: pd.DataFrame):
+    for row in frame[["a", "b", "c", "kind"]].to_dict("records"):
+        kind = row.pop("kind")
+        yield {**row, f"kind={kind}": 1.0}
+
+
+def test_predictions_equal_those_of_dicts(tmp_path, frame, model):
+    learner = streamgd.load(model)
+    other = frame.drop(columns=["y"]).iloc[::-1]
+    other.loc[other.index[3], "kind"] = "never seen"
+    other[["kind", "t", "c", "b", "a"]].to_csv(tmp_path / "new.csv", index=False)
+    lines = succeed("predict", model, tmp_path / "new.csv", "--proba").splitlines()
+    assert lines[0] == "probability_1"
+    want = [learner.predict_proba_one(x)[1] for x in dict_rows(other)]
+    assert [float(v) for v in lines[1:]] == pytest.approx(want, rel=1e-12)
+    lines = succeed("predict", model, tmp_path / "new.csv").splitlines()
+    assert lines == ["prediction", *(str(learner.predict_one(x)) for x in dict_rows(other))]
+
+
+def test_predictions_of_text_labels_to_a_file(tmp_path, frame):
+    frame["y"] = np.where(frame["y"] == 1, "yes", "no")
+    frame.to_parquet(tmp_path / "a.parquet")
+    succeed(
+        "train", tmp_path / "a.parquet", "--target", "y", "--drop", "t", "--save", tmp_path / "m", "--quiet"
+    )
+    succeed("predict", tmp_path / "m", tmp_path / "a.parquet", "--output", tmp_path / "p.csv")
+    found = pd.read_csv(tmp_path / "p.csv")["prediction"]
+    assert set(found) == {"yes", "no"}
+    assert (found == frame["y"]).mean() > 0.75
+
+
+def test_columns_keep_the_kind_they_had_in_training(tmp_path):
+    codes = "".join(f"{10 + k % 3},{int(k % 3 == 1)}\n" for k in range(300))
+    (tmp_path / "a.csv").write_text("zip,y\n" + codes)
+    succeed(
+        "train", tmp_path / "a.csv", "--target", "y", "--category", "zip", "--save", tmp_path / "m", "--quiet"
+    )
+    (tmp_path / "new.csv").write_text("zip\n10\n11\n12\n")
+    lines = succeed("predict", tmp_path / "m", tmp_path / "new.csv").split()
+    assert lines == ["prediction", "0", "1", "0"]
+
+
+def test_regression_predictions(tmp_path, rows, frame):
+    succeed("train", rows, "--target", "t", "--drop", "y", "--save", tmp_path / "r", "--quiet")
+    lines = succeed("predict", tmp_path / "r", rows).splitlines()
+    learner = streamgd.load(tmp_path / "r")
+    assert [float(v) for v in lines[1:]] == pytest.approx([learner.predict_one(x) for x in dict_rows(frame)])
+    assert "--proba is for binary models" in fail("predict", tmp_path / "r", rows, "--proba")
+
+
+def test_predict_says_what_is_missing(tmp_path, rows, model):
+    assert "no model file" in fail("predict", tmp_path / "nothing", rows)
+    assert "not a model file" in fail("predict", rows, rows)
+    (tmp_path / "short.csv").write_text("a,b,kind\n1,2,u\n")
+    assert "no column 'c'" in fail("predict", model, tmp_path / "short.csv")
+    (tmp_path / "bad.csv").write_text("a,b,c,kind\n1,2,3,u\n1,2,inf,u\n")
+    assert "row 2: " in fail("predict", model, tmp_path / "bad.csv")
+    streamgd.save(streamgd.linear_model.LogisticRegression(), tmp_path / "bare")
+    assert "does not say what columns" in fail("predict", tmp_path / "bare", rows)
+
+
+# -- metrics, curve, demo, warmup, bench ----------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.5, 0.005])
+def test_area_under_roc_equals_scikit_learn(share):
+    rng = np.random.default_rng(0)
+    y = rng.random(40_000) < share
+    z = rng.normal(size=y.size) * 2 + 1.5 * y + np.log(share)
+    area = AreaUnderROC()
+    assert np.isnan(area.get())
+    for part in range(0, y.size, 3000):
+        area.update_many(y[part : part + 3000], z[part : part + 3000])
+    assert area.get() == pytest.approx(roc_auc_score(y, z), abs=1e-4)
+    area.update_many(np.array([True, False]), np.array([1e300, -1e300]))  # ends of the scale
+
+
+def test_text_curve_rises_where_the_metric_does():
+    drawn = text([(n, n / 1000, 0.0) for n in range(10, 1001, 10)], "accuracy", width=40, height=8)
+    grid = [line[11:] for line in drawn.splitlines()[1:9]]
+    heights = [max(h for h, line in enumerate(reversed(grid)) if line[k : k + 1] == "*") for k in range(40)]
+    assert heights == sorted(heights)
+    assert (heights[0], heights[-1]) == (0, 7)
+    assert "1,000 rows" in drawn
+
+
+def shuttle_f1() -> float:
+    model = streamgd.linear_model.LogisticRegression(streamgd.optim.Normalized())
+    return evaluate.progressive_val_score(datasets.Shuttle(), model, metrics.F1()).get()
+
+
+def test_demo_draws_a_curve_and_its_metric_is_that_of_rivers_loop(tmp_path):
+    output = succeed("demo", "--output", tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert summary(output)["rows"] == "49,097"
+    assert float(summary(output)["f1"]) == pytest.approx(shuttle_f1(), rel=1e-5)
+
+
+def test_demo_says_where_it_cannot_write(tmp_path):
+    assert "No such file or directory" in fail("demo", "--output", tmp_path / "nowhere" / "curve.png")
+
+
+def test_demo_without_matplotlib_draws_text(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    output = succeed("demo", "--output", tmp_path / "curve.png")
+    assert "f1 over all rows so far" in output
+    assert "streamgd[plot]" in output
+    assert not (tmp_path / "curve.png").exists()
+
+
+def test_warmup_fills_the_cache_for_the_next_process(tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", "from streamgd.cli import main; main()", "warmup"]
+    command += ["--loss", "log", "--optimizer", "sgd"]
+    first, second = (
+        subprocess.run(command, env=env, capture_output=True, text=True, check=True) for _ in range(2)
+    )
+    assert re.search(r"^Log +SGD .* \d+ compiled$", first.stdout, re.M)
+    assert "all in the cache" in second.stdout
+    assert "0 kernels compiled" in second.stdout
+
+
+def test_bench_prints_ratios():
+    output = succeed("bench", "--rows", "300", "--features", "4")
+    assert len(re.findall(r"^(SGD|Adam): .* +[\d.]+ +[\d.]+ +[\d.]+x$", output, re.M)) == 4
+
+
+def test_bench_times_nothing_when_weights_differ():
+    with pytest.raises(click.ClickException, match=r"weights differ by 0\.5"):
+        sys.modules[bench.callback.__module__]._equal({"a": 1.0}, {"a": 1.5}, "learn_one")
+
+
+def test_the_command_starts_without_heavy_imports():
+    heavy = {"numba", "river", "pandas", "pyarrow", "scipy", "matplotlib"}
+    code = f"import sys, streamgd.cli; print(*{heavy} & set(sys.modules))"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == ""
+
+
+def test_help_and_version():
+    for command in ("train", "predict", "demo", "warmup", "bench"):
+        assert command in succeed("--help")
+        assert "Usage" in succeed(command, "--help")
+    assert streamgd.__version__ in succeed("--version")
