@@ -17,12 +17,14 @@ class Effort(NamedTuple):
 
     quick: bool
     repetitions: int
+    fewest: int  # repetitions of what takes long
     seconds: float  # the least that one repetition of one side takes
+    most: float  # seconds for one case, unless the fewest repetitions take longer
     checked: int  # rows that both sides learn before their results are compared
 
 
-QUICK = Effort(quick=True, repetitions=5, seconds=0.003, checked=500)
-FULL = Effort(quick=False, repetitions=21, seconds=0.02, checked=5000)
+QUICK = Effort(quick=True, repetitions=5, fewest=3, seconds=0.003, most=1.0, checked=500)
+FULL = Effort(quick=False, repetitions=31, fewest=7, seconds=0.02, most=4.0, checked=5000)
 
 
 class UnequalError(Exception):
@@ -73,9 +75,11 @@ class Row:
 def measure(case: Case, effort: Effort) -> Row:
     """Check a case, then time it."""
     checked = case.check()
-    ours, peer = in_turn(
-        [_repetition(case.ours, effort), _repetition(case.peer, effort)], effort.repetitions
-    )
+    sides = [_repetition(case.ours, effort), _repetition(case.peer, effort)]
+    start = time.perf_counter()
+    in_turn(sides, 1)
+    affordable = int(effort.most / (time.perf_counter() - start))
+    ours, peer = in_turn(sides, max(effort.fewest, min(effort.repetitions, affordable)))
     middle, peer_middle = statistics.median(ours), statistics.median(peer)
     figures = {}
     if case.bytes_per_unit:
@@ -99,9 +103,15 @@ def in_turn(sides: Iterable[Callable[[], float]], repetitions: int) -> list[list
 
 def _repetition(side: Side, effort: Effort) -> Callable[[], float]:
     """Return a function that takes seconds a unit over as many passes as are long enough to time."""
-    once = _timed(side, 1)  # also the warm-up
-    passes = max(1, round(effort.seconds / once))
-    return lambda: _timed(side, passes) / passes / side.units
+    side.run()
+    passes = max(1, round(effort.seconds / _timed(side, 1)))
+
+    def repetition() -> float:
+        if passes > 1:
+            side.run()  # the other side has emptied the processor's caches
+        return _timed(side, passes) / passes / side.units
+
+    return repetition
 
 
 def _timed(side: Side, passes: int) -> float:

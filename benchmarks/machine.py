@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -46,8 +47,8 @@ def _idlest_core() -> int:
 
 
 def _idle_ticks() -> dict[int, int]:
-    lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
-    return {int(line[0][3:]): int(line[4]) for line in lines if line[0].startswith("cpu") and line[0] != "cpu"}
+    lines = Path("/proc/stat").read_text().splitlines()
+    return {int(line.split()[0][3:]): int(line.split()[4]) for line in lines if re.match(r"cpu\d", line)}
 
 
 def describe() -> dict[str, Any]:
@@ -76,10 +77,9 @@ def _cpu() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except FileNotFoundError:
         return platform.processor() or platform.machine()
-    found = dict(reversed([part.strip() for part in line.split(":", 1)]) for line in reversed(lines) if ":" in line)
-    by_key = {key: value for value, key in found.items()}
-    name = by_key.get("model name", platform.machine())
-    return f"{name} (family {by_key.get('cpu family', '?')}, model {by_key.get('model', '?')})"
+    found = dict([part.strip() for part in line.split(":", 1)] for line in lines if ":" in line)
+    name = found.get("model name", platform.machine())
+    return f"{name} (family {found.get('cpu family', '?')}, model {found.get('model', '?')})"
 
 
 def _git_sha() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
@@ -9,19 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-
-sys.path.insert(1, str(Path(__file__).parents[1]))  # the package of this checkout
-
-import machine  # noqa: E402
-import report  # noqa: E402
-from compare import FULL, QUICK, Case, Effort, Row, measure  # noqa: E402
-from suites import SUITES, suite  # noqa: E402
+import machine
+import report
+from compare import FULL, QUICK, Case, Effort, Row, measure
+from suites import SUITES, suite
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+# The package of this checkout is measured, in processes that are started too.
+sys.path.insert(1, str(ROOT))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
 @click.command()
-@click.option("--suite", "chosen", type=click.Choice(SUITES), multiple=True, help="Only this one; may be repeated.")
+@click.option(
+    "--suite", "chosen", type=click.Choice(SUITES), multiple=True, help="Only this; may be repeated."
+)
 @click.option("--quick", is_flag=True, help="A minute instead of ten; README is left as it is.")
 def main(chosen: tuple[str, ...], quick: bool) -> None:
     """Compare streamgd with river, scikit-learn and Vowpal Wabbit on this machine.
@@ -42,7 +47,7 @@ def main(chosen: tuple[str, ...], quick: bool) -> None:
         failed += sum(bool(row.failed) for row in rows)
         report.write(results, name, found, rows)
         click.echo(f"{name}: {time.perf_counter() - start:.0f} s, {results / name}.md")
-    if not quick and not report.update_readme(HERE.parent / "README.md", results, SUITES):
+    if not quick and not report.update_readme(ROOT / "README.md", results, SUITES):
         click.echo(f"README.md was left as it is: it has no {report.BEGIN} ... {report.END}")
     if failed:
         click.echo(f"{failed} rows failed", err=True)

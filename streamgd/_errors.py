@@ -53,6 +53,8 @@ def real(value: Any, what: str) -> float:
             f"{what} is {reprlib.repr(value)}, a {type(value).__name__}; encode it as numbers first, for "
             "instance with river's preprocessing.OneHotEncoder"
         )
+    if isinstance(value, complex | np.complexfloating):
+        raise InvalidType(f"{what} is {value!r}, a complex number")
     try:
         number = float(value)
     except OverflowError as error:

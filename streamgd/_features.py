@@ -45,6 +45,7 @@ from ._jit import (
     FLOAT_OFFSET,  # of the number in a float object; 0: ask CPython
     INDEX,  # address of the dict: name -> slot, exact str and int keys only
     KEYS, ORDER, N_KEYS,  # addresses of names by slot, slot expected at each position, how many
+    N_OTHERS,  # names of other types, which only Python finds
     X, SLOT, CAPACITY,  # scratch: the values read and their slots
     GIVEN,  # scratch: target, weight and output of a dict
     BEGIN, END,  # scratch: where the row of a dict begins and ends
@@ -57,8 +58,8 @@ from ._jit import (
     ROW, LAST, SKIPPED,  # of a job: the next row, the end, rows skipped so far
     KIND, VALUES, COLUMNS, STARTS,  # of a job: layout, values, column of each (or how many), row starts
     TARGETS, SAMPLE_WEIGHTS, WEIGHT_STEP, OUTPUTS, SKIP, RELEASE,
-) = range(48)  # fmt: skip
-N_WORDS = 48
+) = range(49)  # fmt: skip
+N_WORDS = 49
 
 # Layouts of a job's rows.
 DENSE64, DENSE32, SPARSE = range(3)
@@ -97,7 +98,9 @@ def read_number(v, c):
         return float_as_double(v)
     if kind == c[INT] or kind == c[BOOL]:
         number = int_as_double(v)
-        if number == -1.0 and error_occurred() != 0:  # an int beyond float's range
+        if number == -1.0 and error_occurred() != 0:
+            # An int beyond float's range. To make the error CPython may have collected garbage and run
+            # finalizers: the kernel must return at once, as it does on NaN.
             error_clear()
             return np.nan
         return number
@@ -110,95 +113,94 @@ def read_number(v, c):
     return np.nan
 
 
-def reader_body(learning):
-    """Build ``(d, c) -> count``: read the dict at ``d`` into the scratch ``x`` and ``slot``.
+def read_dict(d, c, learning):
+    """Read the dict at ``d`` into the scratch ``x`` and ``slot``; ``learning`` is a literal.
 
     Returns the number of values, with the DENSE flag when each stands in its slot's position (then
-    ``slot`` is not written), or a status. To learn, all names must be known; to predict, unknown ones
-    are left out, but their values are checked, so that what is refused does not depend on what the
-    model has seen.
-    """
+    ``slot`` may not be written), or a status. To learn, all names must be known; to predict, unknown
+    ones are left out, whatever their values.
 
-    def read(d, c):
-        if load_word(d + 8) != c[DICT]:
-            return NOT_READ
-        cursor = stack_words()
-        store_word(cursor, 0)
-        x = carray(doubles_at(c[X]), (c[CAPACITY],))
-        keys = carray(words_at(c[KEYS]), (c[CAPACITY],))
-        n_keys = c[N_KEYS]
-        float_type = c[FLOAT]
-        offset = c[FLOAT_OFFSET]
-        # First, as long as the keys are the model's own objects in the order of their slots.
-        i = 0
+    A module's function and not a closure: Numba would pickle a closure with the C functions it uses,
+    whose pickles differ from process to process, and no kernel would be found in the cache.
+    """
+    if load_word(d + 8) != c[DICT]:
+        return NOT_READ
+    cursor = stack_words()
+    store_word(cursor, 0)
+    x = carray(doubles_at(c[X]), (c[CAPACITY],))
+    keys = carray(words_at(c[KEYS]), (c[CAPACITY],))
+    n_keys = c[N_KEYS]
+    float_type = c[FLOAT]
+    offset = c[FLOAT_OFFSET]
+    # First, as long as the keys are the model's own objects in the order of their slots.
+    i = 0
+    more = dict_next(d, cursor, cursor + 8, cursor + 16)
+    while more != 0:
+        if i >= n_keys or load_word(cursor + 8) != keys[i]:
+            break
+        v = load_word(cursor + 16)
+        if load_word(v + 8) == float_type and offset != 0:
+            x[i] = load_double(v + offset)
+        else:
+            number = read_number(v, c)
+            if not (abs(number) <= LIMIT):
+                return NOT_READ
+            x[i] = number
+        i += 1
         more = dict_next(d, cursor, cursor + 8, cursor + 16)
-        while more != 0:
-            if i >= n_keys or load_word(cursor + 8) != keys[i]:
-                break
-            v = load_word(cursor + 16)
-            if load_word(v + 8) == float_type and offset != 0:
-                x[i] = load_double(v + offset)
-            else:
-                number = read_number(v, c)
-                if not (abs(number) <= LIMIT):
-                    return NOT_READ
-                x[i] = number
-            i += 1
-            more = dict_next(d, cursor, cursor + 8, cursor + 16)
-        if more == 0:
-            return i | DENSE
-        # Then by the slot that stood at this position last time, or by look-up.
-        slot = carray(words_at(c[SLOT]), (c[CAPACITY],))
-        order = carray(words_at(c[ORDER]), (c[CAPACITY],))
-        for k in range(i):
-            slot[k] = k
-        position = i
-        dense = True
-        looked_up = 0
-        while more != 0:
-            key = load_word(cursor + 8)
-            j = np.int64(-1)
-            if position < n_keys and key == keys[order[position]]:
-                j = order[position]
-            else:
-                kind = load_word(key + 8)
-                if kind != c[STR] and kind != c[INT]:
-                    return NOT_READ
-                found = dict_get(c[INDEX], key)
-                if found != 0:
-                    j = int_as_int64(found)
-                    if position < n_keys:
-                        order[position] = j
-                    looked_up = 1
-                elif error_occurred() != 0:
-                    error_clear()
-                    return NOT_READ
-            if learning and j < 0:
+    if more == 0:
+        return i | DENSE
+    # Then by the slot that stood at this position last time, or by look-up.
+    slot = carray(words_at(c[SLOT]), (c[CAPACITY],))
+    order = carray(words_at(c[ORDER]), (c[CAPACITY],))
+    for k in range(i):
+        slot[k] = k
+    position = i
+    dense = True
+    looked_up = 0
+    while more != 0:
+        key = load_word(cursor + 8)
+        j = order[position] if position < n_keys else np.int64(-1)
+        if j < 0 or j >= n_keys or key != keys[j]:
+            kind = load_word(key + 8)
+            if kind != c[STR] and kind != c[INT]:
+                return NOT_READ
+            found = dict_get(c[INDEX], key)
+            if found == 0 and error_occurred() != 0:
+                error_clear()
+                return NOT_READ
+            j = int_as_int64(found) if found != 0 else np.int64(-1)
+            if j >= n_keys:  # being added by another thread: not there yet
+                j = np.int64(-1)
+            elif j >= 0 and position < n_keys:
+                order[position] = j
+            elif j < 0 and c[N_OTHERS] != 0:
+                return NOT_READ
+            looked_up = 1
+        if j >= 0:
+            if i >= n_keys:
                 return NOT_READ
             v = load_word(cursor + 16)
             if load_word(v + 8) == float_type and offset != 0:
                 number = load_double(v + offset)
             else:
                 number = read_number(v, c)
-            if not (abs(number) <= LIMIT):
-                return NOT_READ
-            if j >= 0:
-                if i >= n_keys:
+                if not (abs(number) <= LIMIT):
                     return NOT_READ
-                x[i] = number
-                slot[i] = j
-                if j != i:
-                    dense = False
-                i += 1
-            position += 1
-            more = dict_next(d, cursor, cursor + 8, cursor + 16)
-        if learning and looked_up != 0:
-            c[LOOKUPS] += 1
-            if c[LOOKUPS] >= c[ADOPT_AT]:
-                return ADOPT
-        return i | DENSE if dense else i
-
-    return read
+            x[i] = number
+            slot[i] = j
+            if j != i:
+                dense = False
+            i += 1
+        elif learning:
+            return NOT_READ
+        position += 1
+        more = dict_next(d, cursor, cursor + 8, cursor + 16)
+    if learning and looked_up != 0:
+        c[LOOKUPS] += 1
+        if c[LOOKUPS] >= c[ADOPT_AT]:
+            return ADOPT
+    return i | DENSE if dense else i
 
 
 def _native_reader() -> bool:
@@ -216,6 +218,15 @@ def _lies_at_offset(sample: Any, kind: Any) -> bool:
 
 
 NATIVE = _native_reader()
+
+
+def _plain(name: Hashable) -> Hashable:
+    """Return a NumPy scalar as the Python object that is equal to it, if there is one."""
+    if isinstance(name, np.generic):
+        plain = name.item()
+        if type(plain) in (str, bytes, int, float, bool) and plain == name and hash(plain) == hash(name):
+            return plain  # type: ignore[no-any-return]
+    return name
 
 
 class Features:
@@ -243,23 +254,23 @@ class Features:
         return self._others.get(name) if slot is None and self._others else slot
 
     def add(self, name: Hashable) -> int:
-        """Slot of ``name``, a new one when it is not known."""
+        """Slot of ``name``, a new one when it is not known. May run the key's own methods."""
         slot = self.get(name)
         if slot is None:
             slot = len(self.names)
-            if isinstance(name, np.generic):
-                name = name.item()
-            self.names.append(name)
+            name = _plain(name)
+            # first the dict, which may run the key's own methods and raise
             (self._index if type(name) in (str, int) else self._others)[name] = slot
+            self.names.append(name)
             if slot < len(self.keys):
                 self._place(slot)
         return slot
 
     def truncate(self, n: int) -> None:
-        """Forget the names from slot ``n`` on."""
-        for name in self.names[n:]:
-            self._index.pop(name, None)
-            self._others.pop(name, None)
+        """Forget the names from slot ``n`` on. Runs none of the keys' methods."""
+        for table in (self._index, self._others):
+            while table and next(reversed(table.values())) >= n:
+                table.popitem()
         del self.names[n:]
         self.reserve(len(self.keys))
 
@@ -277,10 +288,9 @@ class Features:
 
     def reserve(self, capacity: int) -> None:
         """Make room for ``capacity`` names in the arrays that kernels read."""
-        self.keys = np.zeros(capacity, dtype=np.int64)
-        self.order = np.arange(capacity, dtype=np.int64)
-        for slot in range(len(self.names)):
-            self._place(slot)
+        keys = np.zeros(capacity, dtype=np.int64)
+        keys[: len(self.names)] = [id(name) for name in self.names]
+        self.keys, self.order = keys, np.arange(capacity, dtype=np.int64)
 
     def point(self, control: NDArray[np.int64]) -> None:
         """Write the addresses that the reader needs."""
@@ -288,6 +298,7 @@ class Features:
         control[KEYS] = self.keys.ctypes.data
         control[ORDER] = self.order.ctypes.data
         control[N_KEYS] = len(self.names)
+        control[N_OTHERS] = len(self._others)
 
 
 def new_control() -> NDArray[np.int64]:
@@ -296,7 +307,7 @@ def new_control() -> NDArray[np.int64]:
     for word, owned in ((FLOAT, float), (INT, int), (BOOL, bool), (STR, str), (NONE, None)):
         control[word] = id(owned)
     # Without a native reader no object's type equals DICT, and every row goes through Python.
-    control[DICT] = id(dict) if NATIVE else 0
+    control[DICT] = id(dict) if NATIVE else -1
     control[FLOAT_OFFSET] = OFFSET if _lies_at_offset(1234.5678, ctypes.c_double) else 0
     scalars: tuple[tuple[int, Any, Any], ...] = (
         (FLOAT64, np.float64(0.1), ctypes.c_double),

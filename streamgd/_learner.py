@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from . import _features as f
 from . import _rows
 from ._errors import InvalidRow, InvalidType, overflow, real, weight
+from ._jit import LIMIT
 from ._job import Job
 from ._model import CompiledModel, Floats, _not_bound
 from ._targets import Labels
@@ -55,27 +55,23 @@ class LinearLearner(CompiledModel):
 
     def _learn_in_python(self, x: Any, y: Any, w: Any) -> None:
         """Read what kernels may not, add new features, renew the rates; then call the kernel."""
-        targets = self._targets
         try:
             names, values = self._read(x)
             h = weight(w)
-            draft = targets.copy() if isinstance(targets, Labels) else targets
-            target = draft.code(y)
-            if h != 0.0:
-                self._learn_read(names, values, target, h, draft)
+            target = y if isinstance(self._targets, Labels) else self._targets.code(y)
+            with self._exclusive():
+                self._learn_read(names, values, target, h)
+                # Looked up again and again: the stream's key objects are not the model's. Take them
+                # over, but ever more rarely, because they may be new ones in every row.
+                if self._control[f.LOOKUPS] >= self._control[f.ADOPT_AT]:
+                    if type(x) is dict:
+                        self._features.adopt(x)
+                    self._control[f.LOOKUPS] = 0
+                    self._control[f.ADOPT_AT] *= 2
         except InvalidRow:
             if self.on_invalid == "raise":
                 raise
             self.n_invalid += 1
-            return
-        # Looked up again and again: the stream's key objects are not the model's. Take them over, but
-        # ever more rarely, because they may be new ones in every row.
-        if self._control[f.LOOKUPS] >= self._control[f.ADOPT_AT]:
-            with self._lock:
-                if type(x) is dict:
-                    self._features.adopt(x)
-                self._control[f.LOOKUPS] = 0
-                self._control[f.ADOPT_AT] *= 2
 
     @staticmethod
     def _read(x: Any) -> tuple[list[Hashable], list[float]]:
@@ -83,42 +79,42 @@ class LinearLearner(CompiledModel):
         if not isinstance(x, Mapping):
             raise InvalidType(f"x is {type(x).__name__}; it must be a dict of features, names to numbers")
         items = list(x.items())
-        return [k for k, _ in items], [real(v, f"feature {k!r}") for k, v in items]
+        values = [v if type(v) is float and abs(v) <= LIMIT else real(v, f"feature {k!r}") for k, v in items]
+        return [k for k, _ in items], values
 
-    def _learn_read(
-        self, names: list[Hashable], values: list[float], target: float, h: float, draft: Any
-    ) -> None:
+    def _learn_read(self, names: list[Hashable], values: list[float], y: Any, h: float) -> None:
         """Learn from names and numbers."""
-        with self._lock:
-            n_before = len(self._features)
-            try:
-                index = np.array([self._features.add(name) for name in names], dtype=np.int64)
-                self._make_room()
-                starts = np.array([0, len(index)])
-                row = _rows.Rows(np.array(values, dtype=np.float64), index, starts, 1, len(index), None, None)
-                if (index == np.arange(len(index))).all():  # as kernels would take it, to the bit
-                    row = row._replace(values=row.values.reshape(1, -1))
-                job = Job(self._control)
-                job.go_through(row, np.array([target]), np.array([h]), np.empty(1))
-                job.words[f.LAST] = 1
-                if self._run(job) != f.OK:
-                    raise overflow()
-            except BaseException:
-                self._forget_features(n_before)
-                raise
-            self._commit_targets(draft)
+        draft = self._targets_draft()
+        target = draft.code(y)
+        if h == 0.0:
+            return
+        n_before = len(self._features)
+        try:
+            index = np.array([self._features.add(name) for name in names], dtype=np.int64)
+            self._make_room()
+            starts = np.array([0, len(index)])
+            row = _rows.Rows(np.array(values, dtype=np.float64), index, starts, 1, len(index), None, None)
+            if (index == np.arange(len(index))).all():  # as kernels would take it, to the bit
+                row = row._replace(values=row.values.reshape(1, -1))
+            job = Job(self._control)
+            job.go_through(row, np.array([target]), np.array([h]), np.empty(1))
+            job.words[f.LAST] = 1
+            if self._run(job) != f.OK:
+                raise overflow()
+        except BaseException:
+            self._forget_features(n_before)
+            raise
+        self._commit_targets(draft)
 
     def _make_room(self) -> None:
         """Grow for features that were added, and tell the reader about them."""
         if len(self._features) > len(self._weights):
             self._grow(len(self._features))
-        else:
-            self._control[f.N_KEYS] = len(self._features)
+        elif len(self._features) > self._control[f.N_KEYS]:
+            self._publish()
 
     def _run(self, job: Job) -> int:
         """Run a job to its end or to a row that is refused; the table of rates is renewed on the way."""
-        if self._control[f.BUSY] and not job.words[f.RELEASE]:
-            raise RuntimeError("learn_one was called while this model learns from rows in the same thread")
         if self._kernel is _not_bound:
             self._kernel = linear.learn(self._pieces)
         while True:
@@ -132,8 +128,11 @@ class LinearLearner(CompiledModel):
 
     def _forget_features(self, n: int) -> None:
         if len(self._features) > n:
+            old = (self._features.keys, self._features.order)
+            self._control[f.N_KEYS] = min(n, self._control[f.N_KEYS])  # before their key objects are freed
             self._features.truncate(n)
             self._publish()
+            del old  # alive until the control block had the new ones
 
     def _commit_targets(self, draft: Any) -> None:
         """Make labels that were found the model's, now that a sample with them has been learned."""
@@ -147,13 +146,15 @@ class LinearLearner(CompiledModel):
         None for a bad sample, where such samples are skipped.
         """
         try:
-            names, values = self._read(x)
+            if not isinstance(x, Mapping):
+                raise InvalidType(f"x is {type(x).__name__}; it must be a dict of features, names to numbers")
+            n = self._control[f.N_KEYS]
+            slots = [(self._features.get(name), name, v) for name, v in x.items()]
+            known = [(s, real(v, f"feature {name!r}")) for s, name, v in slots if s is not None and s < n]
             with self._lock:
                 kernel = linear.predict_one(self._pieces)
                 if self._names_are_known():
                     self._predict_kernel = kernel
-                slots = map(self._features.get, names)
-                known = [(s, v) for s, v in zip(slots, values, strict=True) if s is not None]
                 job = Job(self._control)
                 job.predict(np.array([v for _, v in known]), np.array([s for s, _ in known], dtype=np.int64))
                 mean = float(kernel(None, job.address))
@@ -181,10 +182,10 @@ class LinearLearner(CompiledModel):
         """
         from river.utils.pretty import print_table
 
-        names, values = self._read(x)
         weights = self.weights
+        names = list(x)
         by_feature = [weights.get(name, 0.0) for name in names] + [self.intercept]
-        values = [*values, 1.0]
+        values = [float(v) for v in x.values()] + [1.0]
         shares = [v * w for v, w in zip(values, by_feature, strict=True)]
         columns = [[f"{v: ,.{decimals}f}" for v in column] for column in (values, by_feature, shares)]
         table: str = print_table(
@@ -195,18 +196,6 @@ class LinearLearner(CompiledModel):
         return table
 
     # -- rows ----------------------------------------------------------------------------------
-
-    @contextmanager
-    def _learning(self) -> Iterator[None]:
-        """Hold the model while a kernel runs without the interpreter's lock."""
-        with self._lock:
-            if self._control[f.BUSY]:
-                raise RuntimeError("this model already learns from rows in the same thread")
-            self._control[f.BUSY] = 1
-            try:
-                yield
-            finally:
-                self._control[f.BUSY] = 0
 
     def _column_names(self, rows: _rows.Rows) -> list[Hashable]:
         if rows.columns is not None:
@@ -252,7 +241,9 @@ class LinearLearner(CompiledModel):
         """Say which value of a refused row was wrong."""
         try:
             if status == f.BAD_TARGET:
-                self._targets_draft().code(y[row])
+                draft = self._targets_draft()
+                draft.encode(y[:row], self._counts(rows, w))
+                draft.code(y[row])
             elif status == f.BAD_WEIGHT:
                 weight(float(w[row if len(w) > 1 else 0]))
             elif status == f.BAD_ROW:
@@ -308,11 +299,11 @@ class LinearLearner(CompiledModel):
         out = np.empty(rows.n)
         if rows.n == 0:
             return out
-        with self._learning():
+        with self._exclusive():
             n_before = len(self._features)
             samples_before = self.n_samples
             draft = self._targets_draft()
-            codes = draft.encode(targets)
+            codes = draft.encode(targets, self._counts(rows, h))
             try:
                 status, row = self._learn_normalised(rows, codes, h, out)
             except BaseException:
@@ -328,13 +319,28 @@ class LinearLearner(CompiledModel):
                 else:
                     # labels that only stand at or after the bad row are not known yet
                     draft = self._targets_draft()
-                    draft.encode(targets[:row])
+                    draft.encode(targets[:row], self._counts(rows, h))
                     self._commit_targets(draft)
                 error.outputs = out[:row]
                 raise error
             if self.n_samples > samples_before:
                 self._commit_targets(draft)
+            else:
+                self._forget_rows(n_before)
         return out
+
+    @staticmethod
+    def _counts(rows: _rows.Rows, w: Floats) -> Callable[[int], bool]:
+        """Return a test of whether a row has a weight and finite values, so that it can be learned."""
+
+        def counts(i: int) -> bool:
+            if rows.values.ndim == 2:
+                values = rows.values[i]
+            else:
+                values = rows.values[rows.starts[i] : rows.starts[i + 1]]
+            return bool(w[i if len(w) > 1 else 0] > 0 and np.abs(values).sum(dtype=np.float64) <= LIMIT)
+
+        return counts
 
     def _forget_rows(self, n: int) -> None:
         self._last_columns = None
@@ -400,10 +406,10 @@ class LinearLearner(CompiledModel):
         h = self._weights_of(w, rows.n)
         if rows.n == 0:
             return
-        with self._learning():
+        with self._exclusive():
             n_before = len(self._features)
             draft = self._targets_draft()
-            codes = draft.encode(targets)
+            codes = draft.encode(targets, self._counts(rows, h))
             try:
                 rows, codes, targets, h, n_skipped = self._without_bad_rows(rows, codes, targets, h)
                 slots, same = self._column_slots(rows)
@@ -439,12 +445,13 @@ class LinearLearner(CompiledModel):
         """Leave out rows with values that are not finite, if the learner was told to skip."""
         if self.on_invalid == "raise":
             return rows, codes, targets, w, 0
-        good = np.isfinite(codes) & (np.isfinite(w) & (w >= 0))
+        good = (np.abs(codes) <= LIMIT) & (w >= 0) & (w <= LIMIT)
+        sizes = np.abs(rows.values)
         if rows.values.ndim == 2:
-            good &= np.isfinite(rows.values).all(axis=1)
+            good &= sizes.sum(axis=1, dtype=np.float64) <= LIMIT
         else:
             owner = np.repeat(np.arange(rows.n), np.diff(rows.starts))
-            good[owner[~np.isfinite(rows.values)]] = False
+            good &= np.bincount(owner, weights=sizes, minlength=rows.n) <= LIMIT
         if good.all():
             return rows, codes, targets, w, 0
         if rows.values.ndim == 2:
@@ -463,28 +470,18 @@ class LinearLearner(CompiledModel):
     def _raw_rows(self, X: Any, columns: Sequence[Hashable] | None) -> tuple[_rows.Rows, Floats]:
         """Raw outputs ``(n,)`` of rows, NaN for bad ones; unknown features are left out."""
         rows = _rows.rows(X, columns)
-        kernel = linear.predict_rows(self._pieces, rows.values.dtype.char, rows.values.ndim)
         out = np.empty(rows.n)
         with self._lock:
             slots = [self._features.get(name) for name in self._column_names(rows)]
-            known = np.array([slot is not None for slot in slots], dtype=bool)
-            at = np.array([slot for slot in slots if slot is not None], dtype=np.int64)
-            weights = np.zeros(rows.n_columns)
-            weights[known] = self._weights[at]
-            state = np.zeros((len(self._slots), rows.n_columns))
-            state[:, known] = self._slots[:, at]
-            bad = kernel(
-                self._hp, weights, state, self._scalars.copy(), rows.values, rows.index, rows.starts, out
-            )
+            known = _rows.some_columns(rows, [k for k, slot in enumerate(slots) if slot is not None])
+            weights, state, _ = self._state_of(np.array([s for s in slots if s is not None], dtype=np.int64))
+            kernel = linear.predict_rows(self._pieces, known.values.dtype.char, known.values.ndim)
+            scalars = self._scalars.copy()
+            bad = kernel(self._hp, weights, state, scalars, known.values, known.index, known.starts, out)
         if bad < rows.n and self.on_invalid == "raise":
             raise self._refused(f.BAD_ROW, bad, rows, ONE, ONE)
         return rows, out
 
     def _like(self, rows: _rows.Rows, values: NDArray[Any]) -> Any:
         """Predictions as a series of the kind of frame that came in, or as an array."""
-        if rows.frame is None:
-            return values
-        from river.utils import dataframe
-
-        like = dataframe.into_frame(rows.frame)
-        return dataframe.to_native_series(values, name=self._y_name, like=like)
+        return values if rows.frame is None else _rows.series_like(rows.frame, values, self._y_name)

@@ -6,7 +6,8 @@ import math
 import numbers
 import sys
 import threading
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -113,7 +114,7 @@ class CompiledModel:
         if not self.__dict__.get("_configured"):
             object.__setattr__(self, name, value)
             return
-        with self._lock:
+        with self._exclusive():
             before = getattr(self, name)
             object.__setattr__(self, name, value)
             try:
@@ -160,7 +161,8 @@ class CompiledModel:
         old = self.__dict__.get("_pieces")
         self._pieces: linear.Pieces = (type(self.loss), type(self.optimizer), type(penalty))
         hyper = (*self.loss.hyper(), *self.optimizer.hyper(), *penalty.hyper(), self.clip_gradient)
-        previous, self._hp = self.__dict__.get("_hp"), np.array(hyper)
+        previous = [self.__dict__.get(name) for name in ("_hp", "_scalars", "_slots")]
+        self._hp = np.array(hyper)
         self._kernel: Any = _not_bound
         self._predict_kernel: Any = _not_bound_to_predict
         if old is not None and old[1] is not self._pieces[1]:
@@ -176,6 +178,24 @@ class CompiledModel:
             self._publish()
         self._control[f.N_RATES] = 0
         del previous  # alive until the control block had the new ones
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Hold the model while it changes, or while a kernel learns without the interpreter's lock.
+
+        Other threads wait in learn_one, and predict from the arrays as they are.
+        """
+        with self._lock:
+            if self._control[f.BUSY]:
+                raise RuntimeError(
+                    "this model is learning, and was called to learn or change from code that runs meanwhile "
+                    "in the same thread (a key's __hash__ or __eq__, a scheduler, a signal handler)"
+                )
+            self._control[f.BUSY] = 1
+            try:
+                yield
+            finally:
+                self._control[f.BUSY] = 0
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -199,7 +219,10 @@ class CompiledModel:
             capacity = max(16, capacity)
             while capacity < needed:
                 capacity *= 2
-        old = (self._weights, self._slots, self._charged)  # alive until the control block has the new ones
+        old = (self._weights, self._slots, self._charged)
+        # alive, too, until the control block has the new ones: another thread may predict with them
+        others = [self.__dict__.get(name) for name in ("_scratch", "_scratch_slots")]
+        others += [self._features.keys, self._features.order]
         self._weights = np.empty(capacity)
         self._weights[:n] = old[0]
         self._weights[n:] = self.initializer.values(n, capacity)
@@ -211,6 +234,7 @@ class CompiledModel:
         self._scratch_slots = np.zeros(capacity, dtype=np.int64)
         self._features.reserve(capacity)
         self._publish()
+        del others
 
     def _publish(self) -> None:
         """Write all addresses into the control block at once: a kernel sees the old or the new ones."""
@@ -228,6 +252,8 @@ class CompiledModel:
         control[f.GIVEN] = self._given.ctypes.data
         if isinstance(self._targets, Labels):
             self._negative, self._positive = self._targets.pair
+            if self._positive is None:  # predictions cannot be named: Python has to look at each
+                self._predict_kernel = _not_bound_to_predict
             control[f.IS_BINARY] = 1
             for word, label in ((f.NEGATIVE, self._targets.negative), (f.POSITIVE, self._targets.positive)):
                 control[word] = 0 if label is None else id(label)

@@ -52,6 +52,8 @@ def _matrix(X: Any, what: str) -> NDArray[Any]:
     if X.ndim != 2:
         raise ValueError(f"{what} has {X.ndim} dimension(s); rows are the first of two, columns the second")
     if X.dtype not in (np.float32, np.float64):
+        if X.dtype.kind == "c":
+            raise InvalidType(f"{what} has complex numbers")
         if X.dtype.kind not in "biuf":
             X = _numbers(X)
         X = X.astype(np.float64)
@@ -96,6 +98,24 @@ def _frame(X: Any) -> tuple[NDArray[Any], list[Hashable]]:
     single = {str(dtype) for dtype in frame.schema.values()} == {"Float32"}
     values = dataframe.to_numpy(frame, dtype=np.float32 if single else np.float64)
     return np.ascontiguousarray(values), list(frame.columns)
+
+
+def frame_like(X: Any, columns: dict[Any, NDArray[Any]]) -> Any:
+    """Make a frame of the kind of ``X``, with its index; names other than str stay in pandas only."""
+    if type(X).__module__.startswith("pandas."):  # 100 us less than through narwhals
+        return type(X)(columns, index=X.index)
+    from river.utils import dataframe
+
+    return dataframe.to_native_frame(columns, like=dataframe.into_frame(X))
+
+
+def series_like(X: Any, values: NDArray[Any], name: Any) -> Any:
+    """Make a series of the kind of the frame ``X``, with its index."""
+    if type(X).__module__.startswith("pandas."):
+        return sys.modules["pandas"].Series(values, index=X.index, name=name)
+    from river.utils import dataframe
+
+    return dataframe.to_native_series(values, name=name, like=dataframe.into_frame(X))
 
 
 def _sparse(X: SparseRows) -> Rows:
@@ -145,6 +165,20 @@ def rows(X: Any, columns: Sequence[Hashable] | None = None) -> Rows:
     if len(columns) != result.n_columns:
         raise ValueError(f"columns has {len(columns)} names, X has {result.n_columns} columns")
     return result._replace(columns=columns)
+
+
+def some_columns(rows: Rows, chosen: list[int]) -> Rows:
+    """Return rows with only some of their columns, numbered anew."""
+    if len(chosen) == rows.n_columns:
+        return rows
+    if rows.values.ndim == 2:
+        return rows._replace(values=np.ascontiguousarray(rows.values[:, chosen]), n_columns=len(chosen))
+    new = np.full(rows.n_columns, -1, dtype=np.int64)
+    new[chosen] = np.arange(len(chosen))
+    index = new[rows.index]
+    kept = index >= 0
+    starts = np.concatenate([[0], np.cumsum(kept)])[rows.starts]
+    return rows._replace(values=rows.values[kept], index=index[kept], starts=starts, n_columns=len(chosen))
 
 
 def vector(y: Any, n: int, what: str) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import reprlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ._errors import InvalidRow, InvalidType, InvalidValue, real
 
 Codes = NDArray[np.float64]
+Counts = Callable[[int], bool]
 
 
 class Numbers:
@@ -21,7 +23,7 @@ class Numbers:
         """Return the target as a float, or raise."""
         return real(y, "the target")
 
-    def encode(self, y: NDArray[Any]) -> Codes:
+    def encode(self, y: NDArray[Any], counts: Counts | None = None) -> Codes:
         """Return targets ``(n,)`` as floats, NaN where `code` would raise."""
         if y.dtype.kind in "biuf":
             return np.ascontiguousarray(y, dtype=np.float64)
@@ -119,14 +121,21 @@ class Labels:
             "classes wrap the learner in river's multiclass.OneVsRestClassifier"
         )
 
-    def encode(self, y: NDArray[Any]) -> Codes:
-        """Return labels ``(n,)`` as 0.0 and 1.0, learning new ones, NaN where `code` would raise."""
-        if y.dtype.kind == "b" and len(y) and not self.seen:
-            self.code(bool(y[0]))
+    def encode(self, y: NDArray[Any], counts: Counts | None = None) -> Codes:
+        """Return labels ``(n,)`` as 0.0 and 1.0, learning new ones, NaN where `code` would raise.
+
+        ``counts(i)`` tells whether row i will be learned from, if its label is good: only such rows make
+        a label known.
+        """
+        only_seen = []  # rows whose label would be new, but that do not count
         if None in (self.negative, self.positive):
-            for i in np.flatnonzero(~self._known(y)):
+            for i in np.flatnonzero(~self._known(y)).tolist():
                 try:
-                    self.code(y[i])
+                    if counts is None or counts(i):
+                        self.code(y[i])
+                    else:
+                        self.copy().code(y[i])
+                        only_seen.append(i)
                 except InvalidRow:
                     continue  # stays NaN below
                 if None not in (self.negative, self.positive):
@@ -136,6 +145,7 @@ class Labels:
         positive = self._equal(y, self.positive)
         codes = positive.astype(np.float64)
         codes[~(positive | self._equal(y, self.negative))] = np.nan
+        codes[only_seen] = 0.0
         return codes
 
     def _equal(self, y: NDArray[Any], label: Any) -> NDArray[np.bool_]:

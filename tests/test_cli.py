@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -151,7 +150,8 @@ def test_the_same_rows_give_the_same_model_from_every_format(tmp_path, frame, su
     assert loaded.n_samples == extra["rows"] == 700
     assert (extra["target"], extra["task"]) == ("y", "binary")
     assert extra["kinds"] == {"a": "number", "b": "number", "c": "number", "kind": "category"}
-    json.dumps(extra)
+    batches = streamgd.stream.open_file(path, target="y", batch_rows=batch_rows).batches(extra["position"])
+    assert next(batches, None) is None  # the pass ended where the file ends
 
 
 def test_svmlight_needs_no_target(tmp_path):
@@ -176,6 +176,14 @@ def test_auto_task(tmp_path, column, values, task):
     path = tmp_path / "a.csv"
     path.write_text("x,target\n" + "".join(f"{k % 7},{values[k % len(values)]}\n" for k in range(50)))
     assert f": {task} on 'target'" in succeed("train", path, "--target", "target")
+
+
+def test_the_rate_of_a_regression_is_in_the_unit_of_its_target(tmp_path, frame):
+    frame["t"] *= 1000.0
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    output = succeed("train", tmp_path / "a.csv", "--target", "t", "--drop", "y")
+    assert float(table(output)[0][3]) == pytest.approx(0.5 * frame["t"].std(ddof=0), rel=1e-3)
+    assert float(summary(output)["r2"]) > 0.5
 
 
 def test_limit_quiet_and_number_of_columns(rows):

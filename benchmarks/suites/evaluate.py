@@ -9,9 +9,9 @@ from compare import Case, Effort, Side, equal
 from data import as_dicts, matrix, names
 from river import evaluate as river_evaluate
 from river import metrics, stream
-from suites.learn_one import ours, rivers
 
 from streamgd import evaluate
+from suites.learn_one import ours, rivers
 
 P = 30
 METRICS = ("Accuracy", "LogLoss", "ROCAUC", "F1")

@@ -11,6 +11,7 @@ import numpy as np
 from compare import Case, Effort, Side, equal
 from data import N_DICTS, as_dicts, matrix, names
 from sklearn.linear_model import SGDClassifier
+
 from suites.learn_one import ours, rivers
 
 FEATURES = (8, 30, 100, 1000)

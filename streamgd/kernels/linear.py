@@ -218,7 +218,7 @@ def learn(pieces: Pieces) -> Callable[..., int]:
     """
     dense = inlined(learn_row_body(pieces, jitable, access.DENSE_VECTOR))
     sparse = inlined(learn_row_body(pieces, jitable, access.SPARSE_ROW))
-    read = inlined(f.reader_body(learning=True))
+    read = inlined(f.read_dict)
     n_slots = max(1, pieces[1].n_slots)
     length = n_scalars(pieces[1])
     n_hyper = hyper_parts(pieces)[-1] + 1
@@ -246,7 +246,7 @@ def learn(pieces: Pieces) -> Callable[..., int]:
             outputs = carray(doubles_at(c[f.OUTPUTS]), (last,))
             weight_step = c[f.WEIGHT_STEP]
         else:
-            count = read(address_of(x_object), c)
+            count = read(address_of(x_object), c, True)
             if count < 0:
                 return count
             y_address = address_of(y_object)
@@ -344,7 +344,7 @@ def predict_one(pieces: Pieces) -> Callable[..., float]:
     dense = inlined(output_body(pieces, jitable, access.DENSE_VECTOR))
     sparse = inlined(output_body(pieces, jitable, access.SPARSE_ROW))
     mean, make_loss, loss_hyper = jitable(pieces[0].mean), pieces[0].struct, jitable(take_hyper(pieces[0]))
-    read = inlined(f.reader_body(learning=False))
+    read = inlined(f.read_dict)
     n_slots = max(1, pieces[1].n_slots)
     length = n_scalars(pieces[1])
     n_hyper = hyper_parts(pieces)[-1] + 1
@@ -354,7 +354,7 @@ def predict_one(pieces: Pieces) -> Callable[..., float]:
         sources
         c = carray(words_at(control), (f.N_WORDS,))
         x_address = address_of(x_object)
-        count = read(x_address, c) if x_address != c[f.NONE] else c[f.LAST] - 1
+        count = read(x_address, c, False) if x_address != c[f.NONE] else c[f.LAST] - 1
         if count < 0:
             return np.nan
         capacity = c[f.CAPACITY]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from river import base
 
+from streamgd import _rows
 from streamgd._learner import LinearLearner
 from streamgd._targets import Labels
 from streamgd.optim import losses
@@ -139,9 +140,7 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
         shares = {negative: np.ones_like(p)} if positive is None else {negative: 1.0 - p, positive: p}
         if rows.frame is None:
             return np.stack(list(shares.values()), axis=1)
-        from river.utils import dataframe
-
-        return dataframe.to_native_frame(shares, like=dataframe.into_frame(rows.frame))
+        return _rows.frame_like(rows.frame, shares)
 
     def predict_many(self, X: Any, *, columns: Sequence[Hashable] | None = None) -> Any:
         """Predict the labels of rows ``(n, p)``.

@@ -1,0 +1,44 @@
+"""Learning rates that change with time: per update, per sample, per epoch of an endless stream."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from streamgd import linear_model, optim
+
+rng = np.random.default_rng(5)
+truth = np.array([1.0, -2.0, 0.5, 3.0])
+X = rng.normal(size=(20_000, 4))
+y = X @ truth + rng.normal(0.0, 2.0, size=len(X))
+
+
+@dataclass(frozen=True)
+class Cosine(optim.base.Scheduler):
+    """From ``learning_rate`` down to 0 along half a cosine; then it stays there."""
+
+    learning_rate: float
+    updates: int
+    per: ClassVar[optim.base.Per] = "update"
+    epoch_size: ClassVar[int | None] = None
+
+    def get(self, t: int) -> float:
+        return 0.5 * self.learning_rate * (1.0 + math.cos(math.pi * min(t / self.updates, 1.0)))
+
+
+schedules = {
+    "constant": optim.schedulers.Constant(0.05),
+    "inverse": optim.schedulers.InverseScaling(0.05, power=0.5),
+    # an epoch of a stream is what you say it is: here, every 2,000 samples the rate halves
+    "steps": optim.schedulers.StepDecay(0.05, drop=0.5, drop_every=1, epoch_size=2_000),
+    "exponential": optim.schedulers.Exponential(0.05, k=3e-4, per="sample"),
+    "own": Cosine(0.05, updates=20_000),  # schedules never enter a kernel: any Python will do
+}
+print(f"{'':<12}{'first rate':>12}{'last rate':>12}{'error of the weights':>22}")
+for name, schedule in schedules.items():
+    model = linear_model.LinearRegression(optim.SGD(schedule))
+    first = model.learning_rate
+    model.learn_rows(X, y)
+    error = np.linalg.norm(np.array(list(model.weights.values())) - truth)
+    print(f"{name:<12}{first:>12.5f}{model.learning_rate:>12.5f}{error:>22.4f}")

@@ -1,0 +1,76 @@
+"""Every file in ``examples/`` runs, offline, and prints what it is there to show."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+# Patterns that the output has, in this order.
+SHOWS = {
+    "quickstart": [r"ROCAUC: 95\.\d+%", "1250 samples", "empty_server_form_handler"],
+    "arrays": [
+        r"Accuracy: (88\.\d\d)%",
+        r"LogLoss: 0\.26",
+        r"[\d,]{7,} rows/s",
+        r"accuracy 0\.88\d\d",
+        "2001 samples in 1002 updates, 21 features",
+        "False +True",
+    ],
+    "own_loss": [
+        r"alpha 0\.1: .* exceeded by (89|90)\.\d%",
+        r"alpha 0\.5: .* exceeded by (49|50)\.\d%",
+        r"alpha 0\.9: .* exceeded by (9|10)\.\d%",
+        r"Wrong must define gradient\(self, y, p\)",
+    ],
+    "save_and_resume": [
+        r"\('ham', 'spam'\): spam",
+        r"mail\.safetensors: \d+ bytes, \{'trained on': 'the first thousand'\}",
+        "equal to the bit: True",
+        "refused: feature 'links' is nan.*unchanged: True",
+        "skipped: 1",
+    ],
+    "schedules": [
+        r"constant +0\.05000 +0\.05000",
+        r"inverse +0\.05000 +0\.00035",
+        r"steps +0\.05000 +0\.00005",  # 0.05 / 2**10
+        r"exponential +0\.05000 +0\.00012",  # 0.05 * exp(-6)
+        r"own +0\.05000 +0\.00000",
+    ],
+    "no_tuning": [r"Normalized\(\) +(0\.37\d) +\1", r"raw outputs: \de-1[0-9]"],
+}
+
+
+def test_no_example_is_left_out():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SHOWS)
+
+
+@pytest.mark.parametrize("name", SHOWS)
+def test_runs_and_shows(name: str, tmp_path: Path):
+    # No proxy and no home: an example that downloads something or leaves files behind fails here.
+    environment = os.environ | {"PYTHONWARNINGS": "error", "HOME": str(tmp_path), "RIVER_DATA": str(tmp_path)}
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py"],
+        cwd=tmp_path,
+        env=environment | nowhere,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr
+    at = 0
+    for pattern in SHOWS[name]:
+        found = re.compile(pattern).search(result.stdout, at)
+        assert found, f"{pattern!r} is not in, or not in its place in:\n{result.stdout}"
+        at = found.end()
+    assert not [path for path in tmp_path.iterdir() if path.name != ".cache"]
