@@ -15,9 +15,9 @@ BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 TIMED = (
     "Both sides give equal results before they are timed; the notes say how equal. They are then run in "
     "turn, A B A B, in one process pinned to one core, and the medians stand here. A ratio is how many times "
-    "longer the peer takes. All is warm: compiled, and run once just before. Dicts, frames and files are made "
-    "outside the time, conversion of arrays and frames within a call is inside. `streamgd train` and the two "
-    "threads of Vowpal Wabbit have all cores, and the start of the process or workspace is in the time."
+    "longer the peer takes. All is warm: compiled, and run once just before. Dicts, frames and files are "
+    "made outside the time, conversion of arrays and frames within a call is inside. `streamgd train` and "
+    "the two threads of Vowpal Wabbit have all cores, and the start of process or workspace is in the time."
 )
 
 
@@ -55,10 +55,9 @@ def _cell(text: str) -> str:
 
 def machine_as_text(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    load = "/".join(map(str, machine["load"]))
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, load {load} at the start. "
-        f"{versions}. Commit {machine['git']}, {machine['date']}."
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; {versions}; "
+        f"commit {machine['git']}, {machine['date'][:10]}."
     )
 
 
@@ -70,7 +69,8 @@ def write(folder: Path, suite: str, machine: dict[str, Any], rows: Iterable[Row]
     head = [
         f"# {suite}",
         "",
-        machine_as_text(machine),
+        f"{machine_as_text(machine)} Begun at {machine['date'][11:]} with load "
+        f"{'/'.join(map(str, machine['load']))}.",
         "",
         f"`python benchmarks/run.py --suite {suite}`. {TIMED}",
         "",

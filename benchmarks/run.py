@@ -62,17 +62,21 @@ def measured(name: str, effort: Effort) -> Iterator[Row]:
             label = item.name
             yield item if isinstance(item, Row) else timed(item, effort)
     except Exception as error:
-        traceback.print_exc()
-        yield Row(f"{name}, after {label}", "", failed=f"{type(error).__name__}: {error}")
+        yield Row(f"{name}, after {label}", "", failed=_explained(error))
 
 
 def timed(case: Case, effort: Effort) -> Row:
     try:
         return measure(case, effort)
     except Exception as error:
-        traceback.print_exc()
-        failed = f"{type(error).__name__}: {error}"
+        failed = _explained(error)
         return Row(case.name, case.unit, peer_name=case.peer_name, aim=case.aim, failed=failed)
+
+
+def _explained(error: Exception) -> str:
+    """Print where an error came from, and return its last line for the table."""
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[-1] if str(error) else ''}"
 
 
 if __name__ == "__main__":

@@ -62,6 +62,11 @@ def inlined(function: F) -> F:
     return cast(F, _register_inlined(function))
 
 
+def strict(function: F) -> F:
+    """Compile a function on its first call, rounding as Python does: for parsing and counting."""
+    return cast(F, njit(cache=True, nogil=True, error_model=OPTIONS["error_model"])(function))
+
+
 def importable(cls: type) -> bool:
     """Tell whether another process finds ``cls`` by its name (and a cached kernel may refer to it)."""
     found: Any = sys.modules.get(cls.__module__)

@@ -768,3 +768,19 @@ def test_a_column_of_words_is_named(model, X, y):
     metric = metrics.MAE() if isinstance(model, linear_model.LinearRegression) else metrics.Accuracy()
     with pytest.raises(TypeError, match="'word'"):
         evaluate.progressive_val_score((frame, y.astype(int)), model, metric)
+
+
+@pytest.mark.parametrize("bad", [1, 3, 50])
+def test_rows_before_a_refused_one_are_counted(bad):
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    y = X[:, 0] > 0
+    X[bad, 1] = np.nan
+    metric, model = metrics.Accuracy(), linear_model.LogisticRegression()
+    with pytest.raises(ValueError, match=f"row {bad}: feature 1 is nan") as caught:
+        evaluate.progressive_val_score((X, y), model, metric)
+    assert caught.value.row == bad
+    other = metrics.Accuracy()
+    evaluate.progressive_val_score((X[:bad], y[:bad]), linear_model.LogisticRegression(), other)
+    assert metric.cm.n_samples == bad
+    assert metric.get() == other.get()
+    assert model.n_samples == bad

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from river import metrics, stats
 from river.metrics.base import BinaryMetric, ClassificationMetric, MeanMetric, Metric, Metrics
+
+from streamgd._jit import strict
 
 Floats: TypeAlias = NDArray[np.float64]
 Codes: TypeAlias = NDArray[Any]  # any integer type
@@ -224,7 +225,7 @@ def _add(cm: Any, true: Sequence[Any], pred: Sequence[Any], count: Codes, first:
 # Metrics of running means
 
 
-@njit(cache=True)  # no fast-math: the rounding of the loop is kept
+@strict  # no fast-math: the rounding of the loop is kept
 def _welford(n: float, mean: float, s: float, values: Floats) -> tuple[float, float, float]:
     """Carry on river's running mean and sum of squared deviations, in its order of operations."""
     for x in values:

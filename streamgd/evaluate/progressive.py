@@ -69,8 +69,7 @@ def progressive_val_score(
     ------
     ValueError
         The metric does not suit the model; ``X`` and ``y`` differ in length; the model refuses a row. The
-        error then has the number of the row in ``row``, and the rows before it are learned; the metric has
-        those of the finished passes, up to the last checkpoint or multiple of 32,768 rows.
+        error then has the number of the row in ``row``; the rows before it are learned and counted.
 
     Examples
     --------
@@ -294,10 +293,19 @@ def _until_labels_are_known(table: _Table, model: Any, metric: Any) -> Iterator[
 
 def _pass(table: _Table, model: Any, metric: Any) -> Any:
     """Predict and learn rows in one call, update the metric, and return the last answer."""
+    try:
+        z = model.predict_learn_rows(*table)
+    except InvalidRow as error:
+        if error.row and error.outputs is not None:
+            _count(table.y[: error.row], error.outputs, model, metric)
+        raise
+    return _count(table.y, z, model, metric)
+
+
+def _count(y: NDArray[Any], z: NDArray[np.float64], model: Any, metric: Any) -> Any:
+    """Update the metric with the outputs made before each update, and return the last answer."""
     from . import _bulk
 
-    X, y, w = table
-    z = model.predict_learn_rows(X, y, w)
     known = ~np.isnan(z)  # no number for a row that the model was told to skip
     skipped_last = not known[-1]
     if not known.all():

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from streamgd._jit import strict
 
 # What a CSV column is, and why a kernel returned.
 SKIP: Final = 0
@@ -57,7 +58,7 @@ _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _ONE = np.uint64(1)
 
 
-@njit(cache=True, nogil=True)
+@strict
 def _product(a, b):
     """Return the high and the low 64 bits of a * b."""
     s = np.uint64(32)
@@ -68,7 +69,7 @@ def _product(a, b):
     return a1 * b1 + (middle >> s) + (other >> s), (other << s) | (low & _LOW32)
 
 
-@njit(cache=True, nogil=True)
+@strict
 def _scaled(m, q):
     """Return (m * 10**q correctly rounded, True), or (0, False) where 128 bits do not settle it."""
     zeros = np.uint64(0)
@@ -103,7 +104,7 @@ def _scaled(m, q):
     return np.uint64(bits).view(np.float64), True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@strict
 def number(text, i):
     """Read a number at ``text[i]``: (value, first byte after it, whether it is what ``float`` would give).
 
@@ -160,8 +161,21 @@ def number(text, i):
     return -value if negative else value, i, exact
 
 
-@njit(cache=True, nogil=True)
-def csv_rows(text, start, end, final, delimiter, kinds, slots, first, numbers, spans, odd, out):
+@strict
+def csv_rows(
+    text: Any,
+    start: Any,
+    end: Any,
+    final: Any,
+    delimiter: Any,
+    kinds: Any,
+    slots: Any,
+    first: Any,
+    numbers: Any,
+    spans: Any,
+    odd: Any,
+    out: Any,
+) -> Any:
     """Read rows of ``text[start:end]`` into ``numbers`` and ``spans`` from row ``first`` on.
 
     Column j goes to ``numbers[row, slots[j]]`` when ``kinds[j]`` is NUMBER. When it is TEXT, (begin, end) of
@@ -266,13 +280,25 @@ def csv_rows(text, start, end, final, delimiter, kinds, slots, first, numbers, s
     out[0], out[1], out[2], out[3], out[4], out[5] = status, r, i, n_odd, where, j
 
 
-@njit(cache=True, nogil=True)
+@strict
 def _is_space(c):
     return c == _SPACE or c == _TAB or c == _RETURN
 
 
-@njit(cache=True, nogil=True)
-def svmlight_rows(text, start, end, final, first, labels, indptr, indices, values, odd, out):
+@strict
+def svmlight_rows(
+    text: Any,
+    start: Any,
+    end: Any,
+    final: Any,
+    first: Any,
+    labels: Any,
+    indptr: Any,
+    indices: Any,
+    values: Any,
+    odd: Any,
+    out: Any,
+) -> Any:
     """Read rows ``label index:value ... # comment`` of ``text[start:end]`` from row ``first`` on.
 
     Same conventions as `csv_rows`; ``odd`` lists (row, -1, begin, end) for a label and (row, place in
@@ -360,8 +386,8 @@ def svmlight_rows(text, start, end, final, first, labels, indptr, indices, value
     out[0], out[1], out[2], out[3], out[4], out[5] = status, r, i, n_odd, where, 0
 
 
-@njit(cache=True, nogil=True)
-def number_columns(indices, table, known):
+@strict
+def number_columns(indices: Any, table: Any, known: Any) -> Any:
     """Replace each index by its column, giving new ones the next; returns the number of columns known now.
 
     ``table[index]`` is the column of an index, -1 where it was not seen.
