@@ -105,11 +105,11 @@ def read_number(v, c):
             return np.nan
         return number
     if kind == c[FLOAT64]:
-        return load_double(v + 16)
+        return load_double(v + HEAD)
     if kind == c[FLOAT32]:
-        return float(carray(singles_at(v + 16), (1,))[0])
+        return float(carray(singles_at(v + HEAD), (1,))[0])
     if kind == c[INT64]:
-        return float(carray(words_at(v + 16), (1,))[0])
+        return float(carray(words_at(v + HEAD), (1,))[0])
     return np.nan
 
 
@@ -203,21 +203,29 @@ def read_dict(d, c, learning):
     return i | DENSE if dense else i
 
 
+# Size of an object's head. Behind it lie the number of a float and of NumPy's scalars, and the address
+# of an array's data; each is checked on one object.
+HEAD = object.__basicsize__
+
+
 def _native_reader() -> bool:
     """Tell whether objects lie in memory as the reader expects: CPython with a GIL, 64 bits."""
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     return sys.implementation.name == "cpython" and bool(gil) and sys.maxsize > 2**32
 
 
-OFFSET = 16  # of the number in a float and in NumPy's scalars, where CPython has a GIL
-
-
 def _lies_at_offset(sample: Any, kind: Any) -> bool:
     """Check on one object that its number is where the reader looks for it."""
-    return NATIVE and bool(kind.from_address(id(sample) + OFFSET).value == sample)
+    return NATIVE and bool(kind.from_address(id(sample) + HEAD).value == sample)
 
 
 NATIVE = _native_reader()
+
+_array = np.zeros(1)
+if ctypes.c_void_p.from_address(id(_array) + HEAD).value != _array.ctypes.data:
+    raise ImportError(
+        "NumPy's arrays do not have the layout that kernels rely on; please report your versions"
+    )
 
 
 def _plain(name: Hashable) -> Hashable:
@@ -308,7 +316,7 @@ def new_control() -> NDArray[np.int64]:
         control[word] = id(owned)
     # Without a native reader no object's type equals DICT, and every row goes through Python.
     control[DICT] = id(dict) if NATIVE else -1
-    control[FLOAT_OFFSET] = OFFSET if _lies_at_offset(1234.5678, ctypes.c_double) else 0
+    control[FLOAT_OFFSET] = HEAD if _lies_at_offset(1234.5678, ctypes.c_double) else 0
     scalars: tuple[tuple[int, Any, Any], ...] = (
         (FLOAT64, np.float64(0.1), ctypes.c_double),
         (FLOAT32, np.float32(0.5), ctypes.c_float),

@@ -28,11 +28,6 @@ class Job:
         self.words[f.BUSY] = 0
         self._arrays: list[NDArray[Any]] = []
 
-    @property
-    def address(self) -> int:
-        """Address of the words, the kernel's last argument."""
-        return int(self.words.ctypes.data)
-
     def point(self, word: int, array: NDArray[Any]) -> None:
         """Point a word to an array."""
         self._arrays.append(array)

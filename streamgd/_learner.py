@@ -50,7 +50,7 @@ class LinearLearner(CompiledModel):
         ValueError, TypeError
             When a value is NaN, infinite, missing or not a number. The model is as it was.
         """
-        if self._kernel(x, y, w, self._address):
+        if self._kernel(x, y, w, self._control):
             self._learn_in_python(x, y, w)
 
     def _learn_in_python(self, x: Any, y: Any, w: Any) -> None:
@@ -122,7 +122,7 @@ class LinearLearner(CompiledModel):
             job.words[[f.RATES, f.N_RATES, f.RATE_STEP, f.RATES_START]] = self._control[
                 [f.RATES, f.N_RATES, f.RATE_STEP, f.RATES_START]
             ]
-            status: int = self._kernel(None, None, None, job.address)
+            status: int = self._kernel(None, None, None, job.words)
             if status != f.REFILL:
                 return status
 
@@ -136,7 +136,7 @@ class LinearLearner(CompiledModel):
 
     def _commit_targets(self, draft: Any) -> None:
         """Make labels that were found the model's, now that a sample with them has been learned."""
-        if isinstance(draft, Labels) and draft != self._targets:
+        if draft is not self._targets:
             self._targets = draft
             self._publish()
 
@@ -157,7 +157,7 @@ class LinearLearner(CompiledModel):
                     self._predict_kernel = kernel
                 job = Job(self._control)
                 job.predict(np.array([v for _, v in known]), np.array([s for s, _ in known], dtype=np.int64))
-                mean = float(kernel(None, job.address))
+                mean = float(kernel(None, job.words))
             if mean != mean:
                 raise overflow()
         except InvalidRow:
@@ -264,7 +264,9 @@ class LinearLearner(CompiledModel):
         return overflow().at(row)
 
     def _targets_draft(self) -> Any:
-        return self._targets.copy() if isinstance(self._targets, Labels) else self._targets
+        """Targets that may learn labels without the model's being changed."""
+        targets = self._targets
+        return targets.copy() if isinstance(targets, Labels) and len(targets.seen) < 2 else targets
 
     def predict_learn_rows(
         self, X: Any, y: Any, w: Any = None, *, columns: Sequence[Hashable] | None = None

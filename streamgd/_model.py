@@ -44,13 +44,13 @@ class CompiledModel:
     """
 
     # What each call reads. Slots, because attributes of a dict cost 5 ns more each.
-    __slots__ = ("_address", "_kernel", "_negative", "_positive", "_predict_kernel")
+    __slots__ = ("_control", "_kernel", "_negative", "_positive", "_predict_kernel")
 
     PARAMETERS: ClassVar[frozenset[str]] = frozenset(
         {"optimizer", "loss", "l2", "l1", "intercept_lr", "clip_gradient", "initializer", "on_invalid"}
     )
     _RUNTIME: ClassVar[frozenset[str]] = frozenset(
-        {"_control", "_hp", "_pieces", "_rates", "_given"}
+        {"_hp", "_pieces", "_rates", "_given"}
         | {"_scratch", "_scratch_slots", "_lock", "_last_columns", "_configured"}
     )
     _default_loss: ClassVar[type[Loss]]
@@ -203,7 +203,6 @@ class CompiledModel:
         """Make what is never copied: control block, scratch, lock."""
         self._lock = threading.RLock()
         self._control = f.new_control()
-        self._address = self._control.ctypes.data
         self._given = np.zeros(3)  # target, weight and output of a dict
         self._rates = np.zeros((1, 3))
         self._last_columns: tuple[list[Hashable], NDArray[np.int64], bool] | None = None

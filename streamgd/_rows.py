@@ -76,9 +76,13 @@ def _numbers(X: NDArray[Any]) -> Floats:
         raise
 
 
+def _library(X: Any) -> str:
+    return type(X).__module__.partition(".")[0]
+
+
 def _frame(X: Any) -> tuple[NDArray[Any], list[Hashable]]:
     """Values and column names of a frame."""
-    library = type(X).__module__.partition(".")[0]
+    library = _library(X)
     if library in ("pandas", "polars"):
         values = X.to_numpy()
         if values.dtype in (np.float32, np.float64):  # all are numbers: no need to look at each column
@@ -102,7 +106,7 @@ def _frame(X: Any) -> tuple[NDArray[Any], list[Hashable]]:
 
 def frame_like(X: Any, columns: dict[Any, NDArray[Any]]) -> Any:
     """Make a frame of the kind of ``X``, with its index; names other than str stay in pandas only."""
-    if type(X).__module__.startswith("pandas."):  # 100 us less than through narwhals
+    if _library(X) == "pandas":  # 100 us less than through narwhals
         return type(X)(columns, index=X.index)
     from river.utils import dataframe
 
@@ -111,7 +115,7 @@ def frame_like(X: Any, columns: dict[Any, NDArray[Any]]) -> Any:
 
 def series_like(X: Any, values: NDArray[Any], name: Any) -> Any:
     """Make a series of the kind of the frame ``X``, with its index."""
-    if type(X).__module__.startswith("pandas."):
+    if _library(X) == "pandas":
         return sys.modules["pandas"].Series(values, index=X.index, name=name)
     from river.utils import dataframe
 

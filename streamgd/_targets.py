@@ -166,8 +166,3 @@ class Labels:
     def copy(self) -> Labels:
         """Return labels that can learn without these being changed."""
         return copy.copy(self)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Labels) and self.seen == other.seen
-
-    __hash__ = None  # type: ignore[assignment]

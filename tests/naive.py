@@ -178,13 +178,13 @@ class Linear:
         l1: float = 0.0,
         l2: float = 0.0,
         intercept: float = 0.0,
-        intercept_lr: Rate = constant(0.01),
+        intercept_lr: Rate | None = None,
         clip: float = 1e12,
         initial: Sequence[float] = (),
     ) -> None:
         self.optimizer, self.loss, self.lr = optimizer, loss, lr
         self.l1, self.l2, self.clip = l1, l2, clip
-        self.intercept, self.intercept_lr = intercept, intercept_lr
+        self.intercept, self.intercept_lr = intercept, intercept_lr or constant(0.01)
         self.initial = list(initial)
         self.weights: Row = {}
         self.updates = self.samples = 0
@@ -234,9 +234,7 @@ class Linear:
         self._meet(list(rows[0]))
         slopes = [self._slope(x, y, h) for x, y, h in zip(rows, ys, hs, strict=True) if h != 0]
         kept = [x for x, h in zip(rows, hs, strict=True) if h != 0]
-        gradient = {
-            i: sum(g * x[i] for g, x in zip(slopes, kept, strict=True)) / len(kept) for i in rows[0]
-        }
+        gradient = {i: sum(g * x[i] for g, x in zip(slopes, kept, strict=True)) / len(kept) for i in rows[0]}
         self._move(gradient, sum(slopes) / len(kept), len(kept))
 
 
@@ -249,7 +247,13 @@ class Normalized:
     """
 
     def __init__(
-        self, loss: Any, lr: Rate, *, rescale_first: bool = True, intercept: float = 0.0, constant: bool = True
+        self,
+        loss: Any,
+        lr: Rate,
+        *,
+        rescale_first: bool = True,
+        intercept: float = 0.0,
+        constant: bool = True,
     ) -> None:
         self.loss, self.lr, self.rescale_first = loss, lr, rescale_first
         self.constant = constant

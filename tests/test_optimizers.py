@@ -215,7 +215,7 @@ def test_normalized_takes_no_penalty(penalty: dict[str, float]) -> None:
 @pytest.mark.parametrize("loss", ["logistic", "squared"])
 def test_normalized_equals_vowpal_wabbit(loss: str, order: str) -> None:
     """Its predictions are float32. With features as large as they get in the first row both orders agree."""
-    vw = pytest.importorskip("vowpalwabbit", reason="Vowpal Wabbit is the reference: pip install vowpalwabbit")
+    vw = pytest.importorskip("vowpalwabbit", reason="the reference: pip install vowpalwabbit")
     binary = loss == "logistic"
     data = samples.dense(400, 5, binary=binary, seed=9)
     X = data.X * np.array([1.0, 100.0, 0.01, 5.0, 1.0])
@@ -235,7 +235,8 @@ def test_normalized_equals_vowpal_wabbit(loss: str, order: str) -> None:
         workspace.finish_example(example)
     workspace.finish()
     if order == "rescale first":
-        z = Case("Log" if binary else "Squared", "Normalized", 0.5).ours().predict_learn_rows(X, data.y, data.w)
+        model = Case("Log" if binary else "Squared", "Normalized", 0.5).ours()
+        z = model.predict_learn_rows(X, data.y, data.w)
     else:
         plain = naive.Normalized(
             naive.Log() if binary else naive.Squared(), naive.constant(0.5), rescale_first=False

@@ -71,7 +71,9 @@ def test_closed_forms() -> None:
         assert step == pytest.approx(0.1 * 0.5 ** (t // 10), rel=1e-14, abs=0)
         by_epoch = StepDecay(0.1, drop=0.5, drop_every=3, epoch_size=7).get(t)
         assert by_epoch == pytest.approx(0.1 * 0.5 ** (t // 7 // 3), rel=1e-14, abs=0)
-        assert Exponential(0.1, k=0.01, per="sample").get(t) == pytest.approx(0.1 * math.exp(-0.01 * t), rel=1e-14)
+        assert Exponential(0.1, k=0.01, per="sample").get(t) == pytest.approx(
+            0.1 * math.exp(-0.01 * t), rel=1e-14
+        )
         by_epoch = Exponential(0.1, k=0.2, epoch_size=4).get(t)
         assert by_epoch == pytest.approx(0.1 * math.exp(-0.2 * (t // 4)), rel=1e-14, abs=0)
     # one rate for a whole epoch, the next one from the first sample after it
@@ -127,7 +129,7 @@ def regression(schedule: Any, intercept: Any = 0.01) -> linear_model.LinearRegre
     return linear_model.LinearRegression(optim.SGD(schedule), intercept_lr=intercept)
 
 
-def plain(lr: naive.Rate, intercept: naive.Rate = naive.constant(0.01)) -> naive.Linear:  # noqa: B008
+def plain(lr: naive.Rate, intercept: naive.Rate) -> naive.Linear:
     return naive.Linear(naive.SGD(), naive.Squared(), lr, intercept_lr=intercept)
 
 
@@ -257,13 +259,12 @@ def test_a_rate_that_is_no_number_is_an_error(value: float, way: str) -> None:
     schedule = Breaks(at=0, value=value)
     model = regression(0.1, schedule) if way == "intercept" else regression(schedule)
     before = state(model)
+    learn, sample = {
+        "rows": (model.learn_rows, (np.ones((2, 1)), [1.0, 2.0])),
+        "many": (model.learn_many, (np.ones((2, 1)), [1.0, 2.0])),
+    }.get(way, (model.learn_one, ({"a": 1.0}, 1.0)))
     with pytest.raises(ValueError, match=r"Breaks\(.*the rate at time 0 is"):
-        if way == "rows":
-            model.learn_rows(np.ones((2, 1)), [1.0, 2.0])
-        elif way == "many":
-            model.learn_many(np.ones((2, 1)), [1.0, 2.0])
-        else:
-            model.learn_one({"a": 1.0}, 1.0)
+        learn(*sample)
     assert model.weights == {}
     assert state(model) == before
 

@@ -28,6 +28,7 @@ from streamgd._jit import (
     fingerprint,
     inlined,
     jitable,
+    load_word,
     py_object,
     release_gil,
     singles_at,
@@ -211,6 +212,8 @@ def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., An
 def learn(pieces: Pieces) -> Callable[..., int]:
     """Compiled ``(x, y, w, control) -> status``: updates from one dict, or from rows of arrays.
 
+    All four are Python objects, seen as bare pointers: to unbox an int would cost 30 ns.
+
     With ``x`` None the control block is a job: rows ROW to LAST of arrays. One kernel has both, and a
     rule stands in it once for each layout, so that learn_one and learn_rows run the same
     instructions and agree to the bit. A job runs without the interpreter's lock, and stops, with ROW
@@ -224,8 +227,9 @@ def learn(pieces: Pieces) -> Callable[..., int]:
     n_hyper = hyper_parts(pieces)[-1] + 1
     sources = fingerprint(pieces)
 
-    def learn(x_object, y_object, w_object, control):
+    def learn(x_object, y_object, w_object, control_object):
         sources
+        control: Any = load_word(address_of(control_object) + f.HEAD)
         c = carray(words_at(control), (f.N_WORDS,))
         is_job = address_of(x_object) == c[f.NONE]
         if is_job and c[f.LAST] == 0:
@@ -329,7 +333,7 @@ def learn(pieces: Pieces) -> Callable[..., int]:
             c[f.SKIPPED] += skipped
         return status
 
-    return bind(learn, (py_object, py_object, py_object, types.uintp), pieces, nogil=False)
+    return bind(learn, (py_object,) * 4, pieces, nogil=False)
 
 
 # -- prediction --------------------------------------------------------------------------------
@@ -350,8 +354,9 @@ def predict_one(pieces: Pieces) -> Callable[..., float]:
     n_hyper = hyper_parts(pieces)[-1] + 1
     sources = fingerprint(pieces)
 
-    def predict_one(x_object, control):
+    def predict_one(x_object, control_object):
         sources
+        control: Any = load_word(address_of(control_object) + f.HEAD)
         c = carray(words_at(control), (f.N_WORDS,))
         x_address = address_of(x_object)
         count = read(x_address, c, False) if x_address != c[f.NONE] else c[f.LAST] - 1
@@ -373,8 +378,7 @@ def predict_one(pieces: Pieces) -> Callable[..., float]:
             return np.nan
         return mean(make_loss(*loss_hyper(hp, 0)), z)
 
-    signature = (py_object, types.uintp)
-    return bind(predict_one, signature, pieces, nogil=False)
+    return bind(predict_one, (py_object,) * 2, pieces, nogil=False)
 
 
 # Arrays are those that learners allocate or normalise: C-contiguous, state in float64. Rows are a
