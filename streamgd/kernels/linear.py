@@ -19,6 +19,7 @@ import numpy as np
 from numba import carray, types
 
 from streamgd import _features as f
+from streamgd._features import read_dict, read_number
 from streamgd._jit import (
     LIMIT,
     acquire_gil,
@@ -221,7 +222,7 @@ def learn(pieces: Pieces) -> Callable[..., int]:
     """
     dense = inlined(learn_row_body(pieces, jitable, access.DENSE_VECTOR))
     sparse = inlined(learn_row_body(pieces, jitable, access.SPARSE_ROW))
-    read = inlined(f.read_dict)
+    read = inlined(read_dict)
     n_slots = max(1, pieces[1].n_slots)
     length = n_scalars(pieces[1])
     n_hyper = hyper_parts(pieces)[-1] + 1
@@ -259,10 +260,10 @@ def learn(pieces: Pieces) -> Callable[..., int]:
             elif y_address == c[f.NEGATIVE]:
                 y = 0.0
             else:
-                y = np.nan if c[f.IS_BINARY] != 0 else f.read_number(y_address, c)
+                y = np.nan if c[f.IS_BINARY] != 0 else read_number(y_address, c)
             if not (abs(y) <= LIMIT):
                 return f.NOT_TARGET
-            h = f.read_number(address_of(w_object), c)
+            h = read_number(address_of(w_object), c)
             if not (0.0 <= h <= LIMIT):
                 return f.NOT_WEIGHT
             i, last, skip = 0, 1, False
@@ -348,7 +349,7 @@ def predict_one(pieces: Pieces) -> Callable[..., float]:
     dense = inlined(output_body(pieces, jitable, access.DENSE_VECTOR))
     sparse = inlined(output_body(pieces, jitable, access.SPARSE_ROW))
     mean, make_loss, loss_hyper = jitable(pieces[0].mean), pieces[0].struct, jitable(take_hyper(pieces[0]))
-    read = inlined(f.read_dict)
+    read = inlined(read_dict)
     n_slots = max(1, pieces[1].n_slots)
     length = n_scalars(pieces[1])
     n_hyper = hyper_parts(pieces)[-1] + 1
