@@ -6,9 +6,9 @@ import functools
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, TypeVar, cast
 
 from llvmlite import ir
@@ -88,16 +88,44 @@ def _digest_of_package() -> bytes:
     return digest.digest()
 
 
+def _contents(value: Any, seen: set[Any]) -> Iterator[str]:
+    """Yield what compiled code takes from a value: a constant, or a function's code and all it names."""
+    value = getattr(value, "py_func", value)  # of a user's own @njit
+    if isinstance(value, int | float | str | tuple):
+        yield repr(value)
+    elif isinstance(value, CodeType):
+        yield value.co_code.hex()
+    elif isinstance(value, FunctionType) and value not in seen:
+        seen.add(value)
+        code = value.__code__
+        yield f"{value.__qualname__} {code.co_code.hex()} {code.co_varnames} {code.co_names}"
+        for constant in code.co_consts:
+            yield from _contents(constant, seen)
+        for cell in value.__closure__ or ():
+            yield from _contents(cell.cell_contents, seen)
+        for name in code.co_names:
+            named = value.__globals__.get(name)
+            yield from _contents(named, seen)
+            if isinstance(named, ModuleType):
+                for attribute in code.co_names:
+                    yield from _contents(getattr(named, attribute, None), seen)
+
+
 def fingerprint(pieces: Iterable[type]) -> str:
-    """Hash of the sources a kernel is made from: closed over, it is part of Numba's cache key.
+    """Hash of what a kernel is made from: closed over, it is part of Numba's cache key.
 
     Numba pickles importable functions by name only, so without it an edited rule, or an edited
-    function that the rule calls, would be served from the cache in its old form.
+    function or constant that the rule names, would be served from the cache in its old form. What is
+    hashed is the code in memory, because that is what is compiled: the file may have changed since.
     """
-    modules: set[ModuleType] = {sys.modules[k.__module__] for c in pieces for k in c.__mro__[:-1]}
+    seen: set[Any] = set()
     digest = hashlib.sha256(_digest_of_package())
-    for path in sorted(m.__file__ for m in modules if getattr(m, "__file__", None)):  # type: ignore[type-var]
-        digest.update(Path(path).read_bytes())  # type: ignore[arg-type]
+    for piece in pieces:
+        for cls in piece.__mro__[:-1]:
+            for name, value in sorted(vars(cls).items(), key=lambda item: item[0]):
+                if not name.startswith("__"):
+                    for text in _contents(value, seen):
+                        digest.update(f"{name} {text}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -114,8 +142,14 @@ def bind(
     identity = "-".join(f"{p.__module__}.{p.__qualname__}" for p in pieces) + str(signature)
     name = f"{body.__name__}_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     body.__name__ = body.__qualname__ = name
-    kernel = njit(body, cache=all(importable(p) for p in pieces), nogil=nogil, **OPTIONS)
+    cached = all(importable(p) for p in pieces)
     start = time.perf_counter()
+    try:
+        kernel = njit(body, cache=cached, nogil=nogil, **OPTIONS)
+    except RuntimeError as error:
+        if "no locator" not in str(error):
+            raise
+        kernel = njit(body, nogil=nogil, **OPTIONS)  # no folder to write to: compile in each process
     kernel.compile(signature)
     label = f"{name.rpartition('_')[0]}[{', '.join(p.__name__ for p in pieces)}]"
     seconds = time.perf_counter() - start

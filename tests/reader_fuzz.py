@@ -30,8 +30,8 @@ from streamgd import _features as f
 from streamgd.kernels import linear
 
 PLAN = [case for case in COVERING if str(case) in {
-    "Log-SGD", "Squared-Momentum", "Squared-AdaGrad-l1-l2", "Squared-Normalized", "Log-RMSProp", "Log-Adam-l1",
-    "Huber-SGD-l1", "Log-Normalized",
+    "Log-SGD", "Squared-Momentum", "Squared-AdaGrad-l1-l2", "Squared-Normalized", "Log-RMSProp",
+    "Log-Adam-l1", "Huber-SGD-l1", "Log-Normalized",
 }]  # fmt: skip
 SESSION = 700  # cases a model lives for
 NAN = float("nan")
@@ -136,14 +136,14 @@ GOOD = [  # values that differ in kind: how to make one of a small float
 BAD = [
     NAN, math.inf, -math.inf, None, "1.5", b"1", 1e308, -1e151, 10**400, -(10**200), [], object(), 1j,
     np.complex128(1), np.float64("nan"), np.float32("inf"), np.float16("nan"), np.array([1.0, 2.0]),
-    decimal.Decimal("NaN"), decimal.Decimal("1e400"), fractions.Fraction(10**400), np.datetime64("2020-01-01"),
-    Halved("nan"), np.array(math.nan), dict, Doubled(10**160), np.str_("1"),
+    decimal.Decimal("NaN"), decimal.Decimal("1e400"), fractions.Fraction(10**400), dict,
+    Halved("nan"), np.array(math.nan), np.datetime64("2020-01-01"), Doubled(10**160), np.str_("1"),
 ]  # fmt: skip
 EXTREME = [5e-324, 1e-200, 1e-160, 1e30, -1e75, 10**30, 2**63, -(2**70), 1e149, np.float32(3e38), 1e5]
 NAMES = [f"feature {k}" for k in range(40)] + list(range(8)) + [257, 2**40, 2**80, -5]
 ODD = [
-    ("a", 1), (), b"bytes", None, NAN, frozenset({1, 2}), True, False, np.str_("feature 3"), np.str_("scalar"),
-    Text("feature 4"), Text("own"), Folded("FEATURE 5"), Folded("Folded"), 1.5, 3.0, np.float64(2.0),
+    ("a", 1), (), b"bytes", None, NAN, frozenset({1, 2}), True, False, np.str_("feature 3"),
+    np.str_("scalar"), Text("feature 4"), Text("own"), Folded("FEATURE 5"), Folded("Folded"), 1.5, 3.0, np.float64(2.0),
     np.float64("nan"), np.int64(7), np.int8(100), np.bool_(True), np.datetime64("2020-01-01", "ns"),
     np.timedelta64(5, "ns"), Key("one"), Key("two"), float, math.sin, 1j, decimal.Decimal(4),
 ]  # fmt: skip
@@ -187,7 +187,7 @@ class Report:
 
 
 class Watch:
-    """A model's learning kernel, watched: statuses are counted, and all but OK must leave the arrays alone."""
+    """A model's learning kernel, watched: statuses are counted; all but OK must leave the arrays alone."""
 
     def __init__(self, model: Any, report: Report) -> None:
         self.model, self.report = model, report
@@ -534,7 +534,7 @@ class Session:
         y = (
             self.target(rng)[0]
             if rng.random() < 0.9
-            else rng.choice(BAD + ["no", 1, 0, -1, Text("no"), 1e140])
+            else rng.choice([*BAD, "no", 1, 0, -1, Text("no"), 1e140])
         )
         if self.binary and type(y) is int and abs(y) >= 2**63:
             y = True
