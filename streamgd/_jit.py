@@ -111,7 +111,7 @@ def _contents(value: Any, seen: set[Any]) -> Iterator[str]:
                     yield from _contents(getattr(named, attribute, None), seen)
 
 
-def fingerprint(pieces: Iterable[type]) -> str:
+def fingerprint(pieces: Iterable[Any]) -> str:
     """Hash of what a kernel is made from: closed over, it is part of Numba's cache key.
 
     Numba pickles importable functions by name only, so without it an edited rule, or an edited
@@ -121,6 +121,7 @@ def fingerprint(pieces: Iterable[type]) -> str:
     seen: set[Any] = set()
     digest = hashlib.sha256(_digest_of_package())
     for piece in pieces:
+        digest.update(repr(piece.struct._fields).encode())  # kernels know fields by position
         for cls in piece.__mro__[:-1]:
             for name, value in sorted(vars(cls).items(), key=lambda item: item[0]):
                 if not name.startswith("__"):

@@ -342,12 +342,7 @@ class CompiledModel:
             )
         else:
             time = np.full_like(updates, self._epochs)
-        rates = np.asarray(scheduler.get_many(time), dtype=np.float64)
-        bad = ~(np.abs(rates) <= LARGEST_RATE)
-        if bad.any():
-            at = int(time[bad.argmax()])
-            raise ValueError(f"{scheduler!r}: the rate at time {at} is {rates[bad.argmax()]!r}")
-        return rates
+        return np.asarray(scheduler.get_many(time), dtype=np.float64)
 
     def _fill_rates(self) -> None:
         """Make sure that the table has the next update: its rate, the rate after it, the intercept's."""
@@ -360,10 +355,17 @@ class CompiledModel:
         # A table starts at a multiple of its length, so that its values do not depend on when it was made.
         start = 0 if constant else self.n_updates - self.n_updates % N_RATES
         n = 1 if constant else N_RATES
+        position = 0 if constant else self.n_updates - start
         updates = np.arange(start, start + n + 1)
         rates = self._rates_at(schedule, updates)
-        intercept = self._rates_at(self.intercept_lr, updates[:-1])
-        table = np.stack([rates[:-1], rates[1:], intercept], axis=1)
+        table = np.stack([rates[:-1], rates[1:], self._rates_at(self.intercept_lr, updates[:-1])], axis=1)
+        # What comes after a bad rate is not used: the error waits until its time has come.
+        for scheduler, column in ((schedule, 0), (self.intercept_lr, 2)):
+            bad = ~(np.abs(table[position:n, column]) <= LARGEST_RATE)
+            if bad[0]:
+                rate = float(table[position, column])
+                raise ValueError(f"{scheduler!r}: the rate at update {self.n_updates} is {rate!r}")
+            n = position + int(bad.argmax()) if bad.any() else n
         old, self._rates = self._rates, table
         control = self._control.copy()
         control[f.RATES] = table.ctypes.data

@@ -143,8 +143,9 @@ EXTREME = [5e-324, 1e-200, 1e-160, 1e30, -1e75, 10**30, 2**63, -(2**70), 1e149, 
 NAMES = [f"feature {k}" for k in range(40)] + list(range(8)) + [257, 2**40, 2**80, -5]
 ODD = [
     ("a", 1), (), b"bytes", None, NAN, frozenset({1, 2}), True, False, np.str_("feature 3"),
-    np.str_("scalar"), Text("feature 4"), Text("own"), Folded("FEATURE 5"), Folded("Folded"), 1.5, 3.0, np.float64(2.0),
-    np.float64("nan"), np.int64(7), np.int8(100), np.bool_(True), np.datetime64("2020-01-01", "ns"),
+    np.str_("scalar"), Text("feature 4"), Text("own"), Folded("FEATURE 5"), Folded("Folded"), 1.5, 3.0,
+    np.float64(2.0), np.float64("nan"), np.int64(7), np.int8(100), np.bool_(True),
+    np.datetime64("2020-01-01", "ns"),
     np.timedelta64(5, "ns"), Key("one"), Key("two"), float, math.sin, 1j, decimal.Decimal(4),
 ]  # fmt: skip
 

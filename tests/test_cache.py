@@ -72,11 +72,14 @@ from shapes import residual
 
 @dataclass(frozen=True)
 class Mine(Loss):
+    scale: float = 1.0
+    spare: float = 7.0
+
     def value(self, y, p):
         return 0.5 * (p - y) * (p - y)
 
     def gradient(self, y, p):
-        return 1.0 * residual(y, p)
+        return self.scale * residual(y, p)
 """
 
 USE_MINE = """
@@ -145,8 +148,12 @@ def test_an_edited_loss_is_compiled_anew_and_disturbs_no_other(run: Run, tmp_pat
     shapes.write_text(SHAPES.replace("1.0", "3.0"))  # a function of another module that the rule calls
     assert run(USE_MINE) == (0.06, {mine: False})
     # Edited in the time between a process's import and its first sample: that process has the old rule.
-    edit = f"import mine\nopen({str(module)!r}, 'w').write({MINE.replace('1.0', '2.0')!r})\n"
+    edited = MINE.replace("self.scale *", "2.0 * self.scale *")
+    edit = f"import mine\nopen({str(module)!r}, 'w').write({edited!r})\n"
     assert run(edit + USE_MINE)[0] == 0.06
+    assert run(USE_MINE) == (0.12, {mine: False})
+    fields = ["    scale: float = 1.0\n", "    spare: float = 7.0\n"]  # kernels know them by position
+    module.write_text(edited.replace("".join(fields), "".join(reversed(fields))))
     assert run(USE_MINE) == (0.12, {mine: False})
     assert run(SQUARED) == (0.04, {squared: True})
     module.unlink()

@@ -66,12 +66,18 @@ def alone(code: str, timeout: float = 120) -> str:
     environment = {
         **os.environ,
         "PYTHONMALLOC": "debug",
-        "MALLOC_PERTURB_": "165",
+        "MALLOC_PERTURB_": "65",  # freed numbers read as 2.2e6
         "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
     }
     command = [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(code)]
     run = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
     )
     assert run.returncode == 0, f"exit status {run.returncode}\n{run.stdout}{run.stderr}"
     return run.stdout
@@ -466,8 +472,9 @@ def test_a_name_whose_place_is_not_there_yet() -> None:
             def __hash__(self):
                 if Key.armed:
                     Key.armed = False
-                    for k in (20, 1000, N - 1):
+                    for k in (*range(14, 500), N - 1):
                         assert model.predict_one({"".join([f"n{k}"]): 1e9}) == model.intercept
+                    for k in (20, 1000, N - 1):
                         try:
                             model.learn_one({"".join([f"n{k}"]): 1.0}, 1.0)
                         except RuntimeError:
@@ -825,18 +832,16 @@ def test_a_copy_made_while_names_are_added() -> None:
             def __hash__(self) -> int:
                 if Copying.armed:
                     Copying.armed = False
-                    copies.append(copy.deepcopy(model))  # noqa: B023
+                    try:
+                        copies.append(list(copy.deepcopy(model).weights))  # noqa: B023
+                    except RuntimeError as error:
+                        copies.append(str(error))  # noqa: B023
                 return 3
 
         x = {**{f"n{k}": 1.0 for k in range(n_new)}, Copying(): 1.0}
         Copying.armed = True
-        try:
-            model.learn_one(x, 1.0)
-        except RuntimeError as error:
-            assert "is learning" in str(error)
-            assert list(model.weights) == ["a"]
-        else:
-            assert list(copies[0].weights) == ["a"]
+        model.learn_one(x, 1.0)
+        assert copies == [["a"]] or "is learning" in copies[0]
 
 
 def test_a_copy_is_of_one_moment() -> None:
@@ -882,3 +887,162 @@ def test_a_label_that_no_array_of_numbers_can_hold(call: str) -> None:
         with pytest.raises(ValueError, match="third one"):
             getattr(model, call)(np.ones((2, 1)), y)
     assert model.n_samples == 1
+
+
+FAILING = """
+    import pathlib
+    import sys
+    import streamgd
+    from streamgd import _features, _model, optim
+    from streamgd.linear_model import LinearRegression
+
+    ROOT = str(pathlib.Path(streamgd.__file__).parent)
+
+    def start():
+        model = LinearRegression(optim.Adam(0.01))
+        for _ in range(3):
+            model.learn_one({"a": 1.0, "b": 2.0}, 1.0)
+        model.predict_one({"a": 1.0})
+        return model
+
+    def state(model):
+        n = len(model._features)
+        arrays = (model._weights[:n], model._slots[:, :n], model._scalars)
+        return [a.tobytes() for a in arrays] + [list(model._features.names)]
+
+    def is_well(model, where):
+        # what was freed is overwritten, and what comes next would lie there
+        held = [_model.np.full(32, 7.0) for _ in range(50)]
+        n = len(model._features)
+        free = (model._weights[n:], model._slots[:, n:], model._charged[n:])
+        assert not any(a.any() for a in free), f"{where}: a place without a feature is not as new"
+        expected = model.weights["a"] + model.intercept
+        got = model.predict_one({"a": 1.0})
+        assert abs(got - expected) < 1e-9, f"{where}: predicts {got}, not {expected}"
+        samples = model.n_samples
+        model.learn_one({"a": 1.0, "b": 2.0}, 1.0)  # not busy for ever
+        model.learn_one(row, 1.0)
+        assert model.n_samples == samples + 2 and set(row) <= set(model.weights), where
+        assert all(abs(w) < 1 for w in model.weights.values()), f"{where}: {model.weights}"
+
+    row = {f"new {k}": 1.0 for k in range(40)}
+    before = state(start())
+"""
+
+
+def failing(code: str) -> str:
+    return textwrap.dedent(FAILING) + textwrap.dedent(code)
+
+
+def test_growth_that_finds_no_memory_leaves_the_model_as_it_was() -> None:
+    """The arrays it had were freed, and the kernel went on with them."""
+    program = """
+        class Short:
+            left = 10**9
+            def __getattr__(self, name):
+                found = getattr(numpy, name)
+                if name not in ("zeros", "empty", "arange"):
+                    return found
+                def allocate(*args, **more):
+                    Short.left -= 1
+                    if Short.left < 0:
+                        Short.left = 10**9
+                        raise MemoryError
+                    return found(*args, **more)
+                return allocate
+
+        numpy = _model.np
+        for left in range(100):
+            model = start()
+            _model.np = _features.np = Short()
+            Short.left = left
+            try:
+                model.learn_one(row, 1.0)
+            except MemoryError:
+                pass
+            finally:
+                _model.np = _features.np = numpy
+            if Short.left < 10**8:  # it was enough
+                break
+            assert state(model) == before, left
+            is_well(model, f"allocation {left}")
+        assert left > 3
+        print("right")
+    """
+    assert "right" in alone(failing(program))
+
+
+def test_an_interrupt_at_any_line_leaves_a_model_that_works() -> None:
+    """Ctrl-C while a model grew left a kernel with arrays that were freed, or a model busy for ever."""
+    program = """
+        k = 0
+        while True:
+            model, where = start(), []
+
+            def trace(frame, event, arg):
+                global left
+                if not frame.f_code.co_filename.startswith(ROOT):
+                    return None
+                if event == "line" and frame.f_code.co_name != "_exclusive":  # stores: no signal is seen there
+                    left -= 1
+                    if left < 0:
+                        file = pathlib.Path(frame.f_code.co_filename).name
+                        where.append(f"{file}:{frame.f_lineno}, in {frame.f_code.co_name}")
+                        sys.settrace(None)
+                        raise KeyboardInterrupt
+                return trace
+
+            left = k
+            sys.settrace(trace)
+            try:
+                model.learn_one(row, 1.0)
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(None)
+            if not where:
+                break
+            try:
+                is_well(model, where[0])
+            except (AssertionError, RuntimeError, ValueError) as error:
+                print(f"{where[0]}: {error!r}", flush=True)
+            k += 1
+        assert k > 20
+        print("right")
+    """
+    lines = alone(failing(program)).splitlines()
+    assert lines == ["right"]
+
+
+def test_an_initializer_that_raises_leaves_the_model_as_it_was() -> None:
+    """The arrays it had were freed, and the kernel went on with them."""
+    program = """
+        import dataclasses
+        import numpy as np
+
+        @dataclasses.dataclass(frozen=True)
+        class Second(optim.initializers.Zeros):
+            def values(self, start, stop):
+                if stop > 16:
+                    raise OSError("no file of weights")
+                return np.zeros(stop - start)
+
+        model, plain = (LinearRegression(optim.Adam(0.01), initializer=Second()) for _ in range(2))
+        for k in range(8):
+            for each in (model, plain):
+                each.learn_one({"a": 1.0, f"b{k}": 2.0}, 1.0)
+        model.predict_one({"a": 1.0})
+        try:
+            model.learn_one(row, 1.0)
+        except OSError:
+            pass
+        held = [np.full(k, 7.0) for k in range(1, 60) for _ in range(10)]
+        for k in range(16):
+            x = {"a": 1.0, f"b{k % 12}": 2.0}
+            model.learn_one(x, 1.0)
+            plain.learn_one(x, 1.0)
+            assert state(model) == state(plain), (k, model.weights, plain.weights)
+            assert abs(model.predict_one(x)) < 10
+        print("right")
+    """
+    assert "right" in alone(failing(program))

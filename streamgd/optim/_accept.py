@@ -54,7 +54,8 @@ def _piece(value: Any, family: type[P], home: Any, what: str) -> P:
     if _of_river(value):
         return _from_river(value, family, home, what)  # type: ignore[no-any-return]
     hint = "; pass an instance, not the class" if isinstance(value, type) else ""
-    raise TypeError(f"{what}: {value!r} is not a {family.__name__.lower()}{hint}")
+    name = family.__name__.lower()
+    raise TypeError(f"{what}: {value!r} is not {'an' if name[0] in 'aeiou' else 'a'} {name}{hint}")
 
 
 def optimizer(value: Any, what: str) -> Optimizer:

@@ -108,8 +108,8 @@ class Log(_Binary):
         margin = sign * p
         eta_h = eta_h * (self.weight_pos if y > 0.0 else self.weight_neg)
         total = eta_h * ppu
-        if margin > 30.0:
-            return sign * eta_h * math.exp(-margin)
+        if margin > 30.0:  # exp(margin) dwarfs q - margin
+            return sign * math.log1p(total * math.exp(-margin)) / ppu
         if total < 1e-6:
             return sign * eta_h * sigmoid(-margin)
         # Solve q + exp(q) = total + margin + exp(margin): convex, and the start is right of the
