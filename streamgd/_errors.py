@@ -41,7 +41,22 @@ class InvalidType(InvalidRow, TypeError):
 SCALE = "scale the features first, for instance with river's preprocessing.StandardScaler"
 
 
-def real(value: Any, what: str) -> float:
+class _Feature:
+    """A feature as errors call it; its name is printed only there, because that may run user code."""
+
+    def __init__(self, name: Any) -> None:
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"feature {self.name!r}"
+
+
+def feature(value: Any, name: Any) -> float:
+    """Return a feature's value as a finite float, or raise an error that names it."""
+    return real(value, _Feature(name))
+
+
+def real(value: Any, what: Any) -> float:
     """Return ``value`` as a finite float, or raise an error that calls it ``what``."""
     if value is None:
         raise InvalidValue(

@@ -256,6 +256,11 @@ class Features:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def n_indexed(self) -> int:
+        """Names that are indexed: one more than `names` where an interrupt came between."""
+        return len(self._index) + len(self._others)
+
     def get(self, name: Hashable) -> int | None:
         """Slot of ``name``, None when it is not known. May run the key's own ``__eq__``."""
         slot = self._index.get(name)
@@ -288,8 +293,8 @@ class Features:
             if type(key) is str or type(key) is int:
                 slot = self._index.get(key)
                 if slot is not None:
+                    self.keys[slot] = id(key)  # before the object that is there may be freed
                     self.names[slot] = key
-                    self._place(slot)
 
     def _place(self, slot: int) -> None:
         self.keys[slot] = id(self.names[slot])
@@ -298,7 +303,8 @@ class Features:
         """Make room for ``capacity`` names in the arrays that kernels read."""
         keys = np.zeros(capacity, dtype=np.int64)
         keys[: len(self.names)] = [id(name) for name in self.names]
-        self.keys, self.order = keys, np.arange(capacity, dtype=np.int64)
+        order = np.arange(capacity, dtype=np.int64)
+        self.keys, self.order = keys, order
 
     def point(self, control: NDArray[np.int64]) -> None:
         """Write the addresses that the reader needs."""

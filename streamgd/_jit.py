@@ -132,8 +132,8 @@ def fingerprint(pieces: Iterable[Any]) -> str:
 
 def bind(
     body: Callable[..., Any], signature: tuple[Any, ...], pieces: tuple[type, ...], *, nogil: bool
-) -> Callable[..., Any]:
-    """Compile ``body`` for ``signature`` and return the compiled entry point itself.
+) -> Any:
+    """Compile ``body`` for ``signature`` and return a class whose ``call`` is the compiled entry point.
 
     Calling it directly saves 170 ns a call and checks almost nothing: only learners may call it,
     with arrays that they allocated or normalised and scalars that they made.
@@ -155,8 +155,9 @@ def bind(
     label = f"{name.rpartition('_')[0]}[{', '.join(p.__name__ for p in pieces)}]"
     seconds = time.perf_counter() - start
     compilations.append(Compilation(label, seconds, sum(kernel.stats.cache_hits.values()) > 0))
-    entry_point: Callable[..., Any] = kernel.overloads[signature].entry_point
-    return entry_point
+    # A class, because what walks over a model's memory (river does) stops at classes; from the entry
+    # point it would go on through all of Numba.
+    return type(label, (), {"call": kernel.overloads[signature].entry_point})
 
 
 # -- Python objects and raw memory inside kernels ---------------------------------------------

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from . import _features as f
 from . import _rows
-from ._errors import InvalidRow, InvalidType, overflow, real, weight
+from ._errors import InvalidRow, InvalidType, feature, overflow, weight
 from ._jit import LIMIT
 from ._job import Job
-from ._model import CompiledModel, Floats, _not_bound
+from ._model import CompiledModel, Floats, NotBound
 from ._targets import Labels
 from .kernels import linear
 
@@ -50,7 +50,7 @@ class LinearLearner(CompiledModel):
         ValueError, TypeError
             When a value is NaN, infinite, missing or not a number. The model is as it was.
         """
-        if self._kernel(x, y, w, self._control):
+        if self._kernel.call(x, y, w, self._control):
             self._learn_in_python(x, y, w)
 
     def _learn_in_python(self, x: Any, y: Any, w: Any) -> None:
@@ -79,7 +79,7 @@ class LinearLearner(CompiledModel):
         if not isinstance(x, Mapping):
             raise InvalidType(f"x is {type(x).__name__}; it must be a dict of features, names to numbers")
         items = list(x.items())
-        values = [v if type(v) is float and abs(v) <= LIMIT else real(v, f"feature {k!r}") for k, v in items]
+        values = [v if type(v) is float and abs(v) <= LIMIT else feature(v, k) for k, v in items]
         return [k for k, _ in items], values
 
     def _learn_read(self, names: list[Hashable], values: list[float], y: Any, h: float) -> None:
@@ -89,6 +89,7 @@ class LinearLearner(CompiledModel):
         if h == 0.0:
             return
         n_before = len(self._features)
+        samples_before = self.n_samples
         try:
             index = np.array([self._features.add(name) for name in names], dtype=np.int64)
             self._make_room()
@@ -102,7 +103,10 @@ class LinearLearner(CompiledModel):
             if self._run(job) != f.OK:
                 raise overflow()
         except BaseException:
-            self._forget_features(n_before)
+            if self.n_samples == samples_before:
+                self._forget_features(n_before)
+            else:  # interrupted after the kernel
+                self._commit_targets(draft)
             raise
         self._commit_targets(draft)
 
@@ -115,19 +119,19 @@ class LinearLearner(CompiledModel):
 
     def _run(self, job: Job) -> int:
         """Run a job to its end or to a row that is refused; the table of rates is renewed on the way."""
-        if self._kernel is _not_bound:
+        if self._kernel is NotBound:
             self._kernel = linear.learn(self._pieces)
         while True:
             self._fill_rates()
             job.words[[f.RATES, f.N_RATES, f.RATE_STEP, f.RATES_START]] = self._control[
                 [f.RATES, f.N_RATES, f.RATE_STEP, f.RATES_START]
             ]
-            status: int = self._kernel(None, None, None, job.words)
+            status: int = self._kernel.call(None, None, None, job.words)
             if status != f.REFILL:
                 return status
 
     def _forget_features(self, n: int) -> None:
-        if len(self._features) > n:
+        if self._features.n_indexed > n:
             old = (self._features.keys, self._features.order)
             self._control[f.N_KEYS] = min(n, self._control[f.N_KEYS])  # before their key objects are freed
             self._features.truncate(n)
@@ -150,14 +154,14 @@ class LinearLearner(CompiledModel):
                 raise InvalidType(f"x is {type(x).__name__}; it must be a dict of features, names to numbers")
             n = self._control[f.N_KEYS]
             slots = [(self._features.get(name), name, v) for name, v in x.items()]
-            known = [(s, real(v, f"feature {name!r}")) for s, name, v in slots if s is not None and s < n]
+            known = [(s, feature(v, name)) for s, name, v in slots if s is not None and s < n]
             with self._lock:
                 kernel = linear.predict_one(self._pieces)
                 if self._names_are_known():
                     self._predict_kernel = kernel
                 job = Job(self._control)
                 job.predict(np.array([v for _, v in known]), np.array([s for s, _ in known], dtype=np.int64))
-                mean = float(kernel(None, job.words))
+                mean = float(kernel.call(None, job.words))
             if mean != mean:
                 raise overflow()
         except InvalidRow:
@@ -258,7 +262,7 @@ class LinearLearner(CompiledModel):
                         strict=True,
                     )
                 for name, value in pairs:
-                    real(value, f"feature {name!r}")
+                    feature(value, name)
         except InvalidRow as error:
             return error.at(row)
         return overflow().at(row)
@@ -422,7 +426,7 @@ class LinearLearner(CompiledModel):
                 self._fill_rates()
                 c = self._control
                 position = (self.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
-                status, row = kernel(
+                status, row = kernel.call(
                     self._hp, *state, self._scalars, rows.values, rows.index, rows.starts,
                     codes, h, self._rates, position, np.empty(rows.n_columns),
                 )  # fmt: skip
@@ -479,7 +483,7 @@ class LinearLearner(CompiledModel):
             weights, state, _ = self._state_of(np.array([s for s in slots if s is not None], dtype=np.int64))
             kernel = linear.predict_rows(self._pieces, known.values.dtype.char, known.values.ndim)
             scalars = self._scalars.copy()
-            bad = kernel(self._hp, weights, state, scalars, known.values, known.index, known.starts, out)
+            bad = kernel.call(self._hp, weights, state, scalars, known.values, known.index, known.starts, out)
         if bad < rows.n and self.on_invalid == "raise":
             raise self._refused(f.BAD_ROW, bad, rows, ONE, ONE)
         return rows, out

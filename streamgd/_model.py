@@ -26,13 +26,22 @@ N_RATES = 1024  # rates that are computed at once
 LARGEST_RATE = 1e100
 
 
-def _not_bound(*_: Any) -> int:
-    """Stand in for the learning kernel until the first call, so that making a model compiles nothing."""
-    return f.NOT_READ
+class NotBound:
+    """Stands in for a kernel until it is needed, so that making a model compiles nothing."""
+
+    @staticmethod
+    def call(*_: Any) -> int:
+        """Leave it to Python."""
+        return f.NOT_READ
 
 
-def _not_bound_to_predict(*_: Any) -> float:
-    return math.nan
+class NotBoundToPredict:
+    """Stands in for the kernel that predicts."""
+
+    @staticmethod
+    def call(*_: Any) -> float:
+        """Leave it to Python."""
+        return math.nan
 
 
 class CompiledModel:
@@ -64,6 +73,8 @@ class CompiledModel:
     clip_gradient: float
     initializer: Initializer
     on_invalid: Literal["raise", "skip"]
+    _scratch: Floats
+    _scratch_slots: NDArray[np.int64]
 
     def __init__(
         self,
@@ -119,7 +130,7 @@ class CompiledModel:
             object.__setattr__(self, name, value)
             try:
                 self._configure()
-            except ValueError:
+            except BaseException:
                 object.__setattr__(self, name, before)
                 raise
 
@@ -161,10 +172,13 @@ class CompiledModel:
         old = self.__dict__.get("_pieces")
         self._pieces: linear.Pieces = (type(self.loss), type(self.optimizer), type(penalty))
         hyper = (*self.loss.hyper(), *self.optimizer.hyper(), *penalty.hyper(), self.clip_gradient)
+        if old is not None:
+            n = len(self._features)
+            self._weights[n:] = self.initializer.values(n, len(self._weights))  # may fail: before all else
         previous = [self.__dict__.get(name) for name in ("_hp", "_scalars", "_slots")]
         self._hp = np.array(hyper)
-        self._kernel: Any = _not_bound
-        self._predict_kernel: Any = _not_bound_to_predict
+        self._kernel: Any = NotBound
+        self._predict_kernel: Any = NotBoundToPredict
         if old is not None and old[1] is not self._pieces[1]:
             # Another optimizer starts anew, with its own count of updates, as in river.
             kept = self._scalars[: linear.OPTIMIZER].copy()
@@ -173,8 +187,6 @@ class CompiledModel:
             self._scalars[linear.T] = 0.0
             self._slots = np.zeros((max(1, self.optimizer.n_slots), len(self._weights)))
         if old is not None:
-            n = len(self._features)
-            self._weights[n:] = self.initializer.values(n, len(self._weights))
             self._publish()
         self._control[f.N_RATES] = 0
         del previous  # alive until the control block had the new ones
@@ -191,8 +203,8 @@ class CompiledModel:
                     "this model is learning, and was called to learn or change from code that runs meanwhile "
                     "in the same thread (a key's __hash__ or __eq__, a scheduler, a signal handler)"
                 )
-            self._control[f.BUSY] = 1
             try:
+                self._control[f.BUSY] = 1
                 yield
             finally:
                 self._control[f.BUSY] = 0
@@ -218,22 +230,24 @@ class CompiledModel:
             capacity = max(16, capacity)
             while capacity < needed:
                 capacity *= 2
-        old = (self._weights, self._slots, self._charged)
-        # alive, too, until the control block has the new ones: another thread may predict with them
-        others = [self.__dict__.get(name) for name in ("_scratch", "_scratch_slots")]
-        others += [self._features.keys, self._features.order]
-        self._weights = np.empty(capacity)
-        self._weights[:n] = old[0]
-        self._weights[n:] = self.initializer.values(n, capacity)
-        self._slots = np.zeros((len(old[1]), capacity))
-        self._slots[:, :n] = old[1]
-        self._charged = np.zeros(capacity)
-        self._charged[:n] = old[2]
-        self._scratch = np.zeros(capacity)
-        self._scratch_slots = np.zeros(capacity, dtype=np.int64)
+        # First all that can fail (memory, a user's initializer), then all changes at once: an error or an
+        # interrupt half-way would leave a control block with the addresses of arrays that are freed.
+        weights = np.empty(capacity)
+        weights[:n] = self._weights
+        weights[n:] = self.initializer.values(n, capacity)
+        slots = np.zeros((len(self._slots), capacity))
+        slots[:, :n] = self._slots
+        charged = np.zeros(capacity)
+        charged[:n] = self._charged
+        new = {"_weights": weights, "_slots": slots, "_charged": charged}
+        new["_scratch"], new["_scratch_slots"] = np.zeros(capacity), np.zeros(capacity, dtype=np.int64)
+        # alive until the control block has the new ones: another thread may predict with them
+        old = [self.__dict__.get(name) for name in new]
+        old += [self._features.keys, self._features.order]
         self._features.reserve(capacity)
+        self.__dict__.update(new)
         self._publish()
-        del others
+        del old
 
     def _publish(self) -> None:
         """Write all addresses into the control block at once: a kernel sees the old or the new ones."""
@@ -252,14 +266,14 @@ class CompiledModel:
         if isinstance(self._targets, Labels):
             self._negative, self._positive = self._targets.pair
             if self._positive is None:  # predictions cannot be named: Python has to look at each
-                self._predict_kernel = _not_bound_to_predict
+                self._predict_kernel = NotBoundToPredict
             control[f.IS_BINARY] = 1
             for word, label in ((f.NEGATIVE, self._targets.negative), (f.POSITIVE, self._targets.positive)):
                 control[word] = 0 if label is None else id(label)
         self._control[:] = control
 
     def __getstate__(self) -> dict[str, Any]:
-        with self._lock:
+        with self._exclusive():
             state = {k: v for k, v in self.__dict__.items() if k not in self._RUNTIME}
             n = len(self._features)
             state["_features"] = list(self._features.names)
@@ -366,6 +380,7 @@ class CompiledModel:
                 rate = float(table[position, column])
                 raise ValueError(f"{scheduler!r}: the rate at update {self.n_updates} is {rate!r}")
             n = position + int(bad.argmax()) if bad.any() else n
+        self._control[f.N_RATES] = 0  # an interrupt would leave it with the address of the old table
         old, self._rates = self._rates, table
         control = self._control.copy()
         control[f.RATES] = table.ctypes.data

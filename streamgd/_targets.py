@@ -155,6 +155,8 @@ class Labels:
             return np.zeros(len(y), dtype=bool)
         if y.dtype.kind in "biuf" and isinstance(label, str | bytes):
             return np.zeros(len(y), dtype=bool)
+        if y.dtype.kind == "b" and type(label) is int and label not in (0, 1):
+            return np.zeros(len(y), dtype=bool)  # NumPy raises OverflowError from large ones
         return np.broadcast_to(np.asarray(y == label, dtype=bool), y.shape)
 
     def _known(self, y: NDArray[Any]) -> NDArray[np.bool_]:

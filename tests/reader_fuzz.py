@@ -194,10 +194,10 @@ class Watch:
         self.model, self.report = model, report
         self.kernel = linear.learn(model._pieces)
 
-    def __call__(self, x: Any, y: Any, w: Any, control: int) -> int:
+    def call(self, x: Any, y: Any, w: Any, control: Any) -> int:
         before = arrays(self.model)
         samples = self.model.n_samples
-        status = self.kernel(x, y, w, control)
+        status = self.kernel.call(x, y, w, control)
         same = arrays(self.model) == before
         if error_pending():
             self.report.failures.append(f"an exception was left after status {status}")

@@ -670,3 +670,13 @@ def test_files_that_are_no_models(tmp_path):
     with pytest.raises(TypeError, match="feature name"):
         streamgd.save(model, tmp_path / "q.safetensors")
     assert not (tmp_path / "q.safetensors").exists()
+
+
+def test_the_memory_of_a_pipeline_is_that_of_its_state():
+    model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    rows, _, y, _ = stream(20, 8)
+    for x, t in zip(rows, y.tolist(), strict=True):
+        model.learn_one(x, t)
+        model.predict_one(x)
+    # not that of the compiled kernels and, through them, of all of Numba
+    assert model["LogisticRegression"]._raw_memory_usage < model._raw_memory_usage < 50_000

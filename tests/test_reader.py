@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import gc
 import json
 import math
@@ -983,7 +984,7 @@ def test_an_interrupt_at_any_line_leaves_a_model_that_works() -> None:
                 global left
                 if not frame.f_code.co_filename.startswith(ROOT):
                     return None
-                if event == "line" and frame.f_code.co_name != "_exclusive":  # stores: no signal is seen there
+                if event == "line" and frame.f_code.co_name != "_exclusive":  # stores: no signal comes
                     left -= 1
                     if left < 0:
                         file = pathlib.Path(frame.f_code.co_filename).name
@@ -1012,6 +1013,27 @@ def test_an_interrupt_at_any_line_leaves_a_model_that_works() -> None:
     """
     lines = alone(failing(program)).splitlines()
     assert lines == ["right"]
+
+
+def test_a_parameter_that_cannot_be_set_leaves_the_old_one() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Missing(optim.initializers.Zeros):
+        def values(self, start: int, stop: int) -> Any:
+            raise OSError("no file of weights")
+
+    model = LinearRegression(optim.Adam(0.01))
+    for k in range(3):
+        model.learn_one({"a": 1.0, f"b{k}": 1.0}, 1.0)
+    before = learned(model)
+    with pytest.raises(OSError, match="no file"):
+        model.initializer = Missing()
+    assert type(model.initializer) is optim.initializers.Zeros
+    assert learned(model) == before
+    owned = {
+        f.HYPER: model._hp, f.WEIGHTS: model._weights, f.SLOTS: model._slots, f.CHARGED: model._charged,
+        f.SCALARS: model._scalars, f.X: model._scratch, f.SLOT: model._scratch_slots,
+    }  # fmt: skip
+    assert {word: model._control[word] for word in owned} == {w: a.ctypes.data for w, a in owned.items()}
 
 
 def test_an_initializer_that_raises_leaves_the_model_as_it_was() -> None:

@@ -210,7 +210,7 @@ def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., An
 
 
 @functools.cache
-def learn(pieces: Pieces) -> Callable[..., int]:
+def learn(pieces: Pieces) -> Any:
     """Compiled ``(x, y, w, control) -> status``: updates from one dict, or from rows of arrays.
 
     All four are Python objects, seen as bare pointers: to unbox an int would cost 30 ns.
@@ -341,7 +341,7 @@ def learn(pieces: Pieces) -> Callable[..., int]:
 
 
 @functools.cache
-def predict_one(pieces: Pieces) -> Callable[..., float]:
+def predict_one(pieces: Pieces) -> Any:
     """Compiled ``(x, control) -> mean``: prediction from a dict, NaN where Python must go on.
 
     With ``x`` None the control block is a job of one row, LAST - 1 values in its scratch.
@@ -400,7 +400,7 @@ def _values(dtype: str, ndim: int) -> Any:
 
 
 @functools.cache
-def predict_rows(pieces: Pieces, dtype: str, ndim: int) -> Callable[..., int]:
+def predict_rows(pieces: Pieces, dtype: str, ndim: int) -> Any:
     """Compiled raw outputs of all rows.
 
     ``(hp, weights, slots, scalars, values, index, starts, out) -> row``: the first row that is
@@ -433,7 +433,7 @@ def predict_rows(pieces: Pieces, dtype: str, ndim: int) -> Callable[..., int]:
 
 
 @functools.cache
-def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Callable[..., tuple[int, int]]:
+def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Any:
     """Compiled step on the mean gradient of all rows, all or nothing.
 
     ``(hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, total) ->

@@ -89,7 +89,7 @@ class LinearRegression(LinearLearner, base.MiniBatchRegressor):
         -------
         The prediction; None for a bad sample with ``on_invalid="skip"``.
         """
-        mean = self._predict_kernel(x, self._control)
+        mean = self._predict_kernel.call(x, self._control)
         return mean if mean == mean else self._mean_one(x)  # type: ignore[return-value]
 
     def predict_many(self, X: Any, *, columns: Sequence[Hashable] | None = None) -> Any:

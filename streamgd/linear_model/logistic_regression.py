@@ -105,7 +105,7 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
         Labels to probabilities; ``False`` and ``True`` before the first label is known. Empty for a bad
         sample with ``on_invalid="skip"``.
         """
-        p = self._predict_kernel(x, self._control)
+        p = self._predict_kernel.call(x, self._control)
         if p != p:
             p = self._mean_one(x)
             if p is None:
@@ -119,7 +119,7 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
 
         None for a bad sample with ``on_invalid="skip"``.
         """
-        p = self._predict_kernel(x, self._control)
+        p = self._predict_kernel.call(x, self._control)
         if p != p:
             p = self._mean_one(x)
             if p is None:
