@@ -68,8 +68,8 @@ def real(value: Any, what: Any) -> float:
             f"{what} is {reprlib.repr(value)}, a {type(value).__name__}; encode it as numbers first, for "
             "instance with river's preprocessing.OneHotEncoder"
         )
-    if isinstance(value, complex | np.complexfloating):
-        raise InvalidType(f"{what} is {value!r}, a complex number")
+    if isinstance(value, complex | np.complexfloating | np.datetime64 | np.timedelta64):
+        raise InvalidType(f"{what} is {value!r} ({type(value).__name__}), which is not a real number")
     try:
         number = float(value)
     except OverflowError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, TypeVar, cast
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
@@ -91,24 +92,36 @@ def _digest_of_package() -> bytes:
 def _contents(value: Any, seen: set[Any]) -> Iterator[str]:
     """Yield what compiled code takes from a value: a constant, or a function's code and all it names."""
     value = getattr(value, "py_func", value)  # of a user's own @njit
-    if isinstance(value, int | float | str | tuple):
+    if isinstance(value, np.ndarray | np.generic):  # arrays of a module are frozen into kernels
+        yield f"{value.dtype} {value.shape} {value.tobytes().hex()}"
+    elif isinstance(value, int | float | complex | str | bytes):
         yield repr(value)
+    elif isinstance(value, tuple | frozenset):
+        yield f"{type(value).__name__} of {len(value)}"
+        for item in sorted(value, key=repr) if isinstance(value, frozenset) else value:
+            yield from _contents(item, seen)
     elif isinstance(value, CodeType):
         yield value.co_code.hex()
     elif isinstance(value, FunctionType) and value not in seen:
         seen.add(value)
         code = value.__code__
         yield f"{value.__qualname__} {code.co_code.hex()} {code.co_varnames} {code.co_names}"
-        for constant in code.co_consts:
+        defaults = (*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
+        for constant in (*code.co_consts, *defaults):
             yield from _contents(constant, seen)
         for cell in value.__closure__ or ():
             yield from _contents(cell.cell_contents, seen)
         for name in code.co_names:
-            named = value.__globals__.get(name)
-            yield from _contents(named, seen)
-            if isinstance(named, ModuleType):
-                for attribute in code.co_names:
-                    yield from _contents(getattr(named, attribute, None), seen)
+            yield from _named(value.__globals__.get(name), code.co_names, seen)
+
+
+def _named(value: Any, names: tuple[str, ...], seen: set[Any]) -> Iterator[str]:
+    """Yield the contents of a global, and of what ``names`` may mean in it if it is a module."""
+    yield from _contents(value, seen)
+    if isinstance(value, ModuleType) and (value, names) not in seen:
+        seen.add((value, names))
+        for name in names:
+            yield from _named(getattr(value, name, None), names, seen)
 
 
 def fingerprint(pieces: Iterable[Any]) -> str:

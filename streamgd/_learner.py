@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import _features as f
 from . import _rows
-from ._errors import InvalidRow, InvalidType, feature, overflow, weight
+from ._errors import InvalidRow, InvalidType, InvalidValue, feature, overflow, weight
 from ._jit import LIMIT
 from ._job import Job
 from ._model import CompiledModel, Floats, NotBound
@@ -216,15 +216,19 @@ class LinearLearner(CompiledModel):
     def _column_slots(self, rows: _rows.Rows) -> tuple[NDArray[np.int64], bool]:
         """Slot of each column, new ones added; and whether column k is slot k throughout."""
         names = self._column_names(rows)
-        last = self._last_columns
-        if last is not None and last[0] == names:
-            return last[1], last[2]
-        slots = np.array([self._features.add(name) for name in names], dtype=np.int64)
-        if len(np.unique(slots)) != len(slots):
+        known, slots, same = self._last_columns or ([], np.zeros(0, dtype=np.int64), True)
+        if known == names:
+            return slots, same
+        if known != names[: len(known)]:
+            known, slots, same = [], np.zeros(0, dtype=np.int64), True
+        # Only the names at the end are new where categories are found on the way.
+        new = np.array([self._features.add(name) for name in names[len(known) :]], dtype=np.int64)
+        if len(np.unique(new)) != len(new) or np.isin(new, slots).any():
             twice = next(name for k, name in enumerate(names) if name in names[:k])
             raise ValueError(f"column {twice!r} stands twice")
         self._make_room()
-        same = bool((slots == np.arange(len(slots))).all())
+        same = same and bool((new == np.arange(len(slots), len(names))).all())
+        slots = np.concatenate([slots, new])
         self._last_columns = (names, slots, same)
         return slots, same
 
@@ -236,10 +240,17 @@ class LinearLearner(CompiledModel):
         if isinstance(w, numbers.Real):
             return np.array([weight(w)])
         array = _rows.vector(w, n, "w")
-        try:
+        if array.dtype.kind in "biuf":
             return np.ascontiguousarray(array, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise TypeError("w must be numbers, at least 0") from error
+        weights = np.full(n, np.nan)
+        for i, value in enumerate(array.tolist()):
+            try:
+                weights[i] = weight(value)
+            except InvalidValue:
+                continue  # stays NaN: the kernel stops there
+            except InvalidType as error:
+                raise error.at(i) from error
+        return weights
 
     def _refused(self, status: int, row: int, rows: _rows.Rows, y: NDArray[Any], w: Floats) -> InvalidRow:
         """Say which value of a refused row was wrong."""

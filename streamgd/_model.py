@@ -285,8 +285,24 @@ class CompiledModel:
             return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        features = f.Features(state["_features"])
+        optimizer, n = type(state["optimizer"]), len(features)
+        shapes = {
+            "_weights": (n,),
+            "_charged": (n,),
+            "_slots": (max(1, optimizer.n_slots), n),
+            "_scalars": (linear.n_scalars(optimizer),),
+        }
+        # Kernels check nothing: a state of another shape would have them write beyond it.
+        for name, shape in shapes.items():
+            array = state[name]
+            if array.dtype != np.float64 or array.shape != shape or not np.isfinite(array).all():
+                raise ValueError(
+                    f"the state's {name[1:]} are {array.dtype} of shape {array.shape}; {optimizer.__name__} "
+                    f"needs finite float64 of shape {shape}. Was the class edited after the model was saved?"
+                )
         self.__dict__.update(state)
-        self._features = f.Features(state["_features"])
+        self._features = features
         self._start()
 
     def clone(self, new_params: Any = None, include_attributes: bool = False) -> Any:

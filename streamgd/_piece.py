@@ -99,12 +99,27 @@ class KernelPiece(Piece):
                     f"{cls.__qualname__}.{name}: {annotation} cannot enter a kernel; "
                     "annotate hyper-parameters as float, int or bool"
                 )
+        if "lr" in scalar_fields(cls):
+            raise TypeError(
+                f"{cls.__qualname__}.lr: annotate it as float | Scheduler; it reaches kernels as a table"
+            )
+        cls.check_counts()
         # What `self` is inside a kernel. Named after its owner so that pickle finds it by name:
         # a class pickled by value gets a random id and would never hit Numba's cache.
         struct: Any = namedtuple("struct", tuple(scalar_fields(cls)))  # type: ignore[misc]
         struct.__module__ = cls.__module__
         struct.__qualname__ = f"{cls.__qualname__}.struct"
         cls.struct = struct
+
+    @classmethod
+    def check_counts(cls) -> None:
+        """Raise TypeError when a class asks for more numbers than kernels have room for."""
+        limits = {"n_slots": 4, "n_scalars": 4, "n_sums": 3}
+        counts = {name: getattr(cls, name, 0) for name in limits}
+        counts["hyper-parameters"], limits["hyper-parameters"] = len(scalar_fields(cls)), 8
+        for name, limit in limits.items():
+            if counts[name] > limit:
+                raise TypeError(f"{cls.__qualname__} has {counts[name]} {name}; kernels take at most {limit}")
 
     @classmethod
     def overrides(cls, name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import InvalidType
+from ._errors import InvalidType, InvalidValue, real
 
 Floats = NDArray[np.float64]
 Words = NDArray[np.int64]
@@ -48,32 +48,34 @@ def is_frame(value: Any) -> bool:
 
 def _matrix(X: Any, what: str) -> NDArray[Any]:
     """Return a C-contiguous float matrix; float32 and float64 stay as they are."""
+    if isinstance(X, np.ma.MaskedArray):
+        X = np.ma.filled(X.astype(np.float64), np.nan)
     X = np.asarray(X)
     if X.ndim != 2:
-        raise ValueError(f"{what} has {X.ndim} dimension(s); rows are the first of two, columns the second")
+        raise ValueError(
+            f"{what} has {X.ndim} dimension(s); rows are the first of two, columns the second. For dicts use "
+            "learn_one, or make a frame of them"
+        )
+    if X.dtype == object:
+        X = _numbers(X)
+    elif X.dtype.kind not in "biuf":
+        raise InvalidType(f"{what} has values of type {X.dtype}, which are not numbers")
     if X.dtype not in (np.float32, np.float64):
-        if X.dtype.kind == "c":
-            raise InvalidType(f"{what} has complex numbers")
-        if X.dtype.kind not in "biuf":
-            X = _numbers(X)
         X = X.astype(np.float64)
     return np.ascontiguousarray(X)
 
 
 def _numbers(X: NDArray[Any]) -> Floats:
-    """Convert an array of objects, or name the first value that is not a number."""
-    try:
-        return X.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        for (i, k), value in np.ndenumerate(X):
-            try:
-                float(value)
-            except (TypeError, ValueError):
-                raise InvalidType(
-                    f"column {k} is {value!r}, which is not a number; encode it first, for instance with "
-                    "river's preprocessing.OneHotEncoder"
-                ).at(i) from error
-        raise
+    """Convert an array of objects, NaN for None; or name the first value that is not a number."""
+    numbers = np.empty(X.shape)
+    for (i, k), value in np.ndenumerate(X):
+        try:
+            numbers[i, k] = np.nan if value is None else real(value, f"feature in column {k}")
+        except InvalidValue:
+            numbers[i, k] = np.nan  # refused, or skipped, with its row
+        except InvalidType as error:
+            raise error.at(i) from error
+    return numbers
 
 
 def _library(X: Any) -> str:
@@ -88,8 +90,6 @@ def _frame(X: Any) -> tuple[NDArray[Any], list[Hashable]]:
         if values.dtype in (np.float32, np.float64):  # all are numbers: no need to look at each column
             names = X.columns.tolist() if library == "pandas" else X.columns
             return np.ascontiguousarray(values), names
-    if library == "pyarrow" and type(X).__name__ == "RecordBatch":
-        X = sys.modules["pyarrow"].Table.from_batches([X])  # narwhals knows tables only
     from river.utils import dataframe
 
     frame = dataframe.into_frame(X)
@@ -123,6 +123,14 @@ def series_like(X: Any, values: NDArray[Any], name: Any) -> Any:
 
 
 def _sparse(X: SparseRows) -> Rows:
+    for name, array, kinds in (
+        ("data", X.data, "biuf"),
+        ("indices", X.indices, "iu"),
+        ("indptr", X.indptr, "iu"),
+    ):
+        kind = np.asarray(array).dtype
+        if kind.kind not in kinds and len(array):
+            raise InvalidType(f"the {name} of sparse rows are of type {kind}")
     data = np.ascontiguousarray(X.data, dtype=np.float64)
     indices = np.ascontiguousarray(X.indices, dtype=np.int64)
     indptr = np.ascontiguousarray(X.indptr, dtype=np.int64)
@@ -150,13 +158,15 @@ def rows(X: Any, columns: Sequence[Hashable] | None = None) -> Rows:
     scipy_sparse = sys.modules.get("scipy.sparse")
     if isinstance(X, SparseRows):
         result = _sparse(X)
-    elif scipy_sparse is not None and scipy_sparse.issparse(X):
+    elif scipy_sparse is not None and scipy_sparse.issparse(X) and X.ndim == 2:
         matrix = X.tocsr(copy=False)
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()
         result = _sparse(SparseRows(matrix.data, matrix.indices, matrix.indptr, matrix.shape[1]))
     elif not isinstance(X, np.ndarray) and is_frame(X):
+        if _library(X) == "pyarrow" and type(X).__name__ == "RecordBatch":
+            X = sys.modules["pyarrow"].Table.from_batches([X])  # narwhals knows tables only
         values, names = _frame(X)
         if columns is not None and list(columns) != names:
             raise ValueError("columns= names the columns of a bare array; this frame has its own")
@@ -185,16 +195,39 @@ def some_columns(rows: Rows, chosen: list[int]) -> Rows:
     return rows._replace(values=rows.values[kept], index=index[kept], starts=starts, n_columns=len(chosen))
 
 
+def _with_none(array: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[Any]:
+    """Put None where values are missing."""
+    if missing.any():
+        array = array.astype(object)
+        array[missing] = None
+    return array
+
+
 def vector(y: Any, n: int, what: str) -> NDArray[Any]:
-    """Return a target or weight column as an array ``(n,)``, whatever it came as."""
-    if isinstance(y, np.ndarray):
+    """Return a target or weight column as an array ``(n,)``, whatever it came as; missing is None."""
+    if isinstance(y, np.ma.MaskedArray):
+        array = _with_none(y.data, np.ma.getmaskarray(y))
+    elif isinstance(y, np.ndarray):
         array = y
-    elif hasattr(y, "to_numpy"):
-        array = y.to_numpy()  # pandas, polars, Arrow
-        if array.dtype.kind in "mM" or "Categorical" in str(getattr(y, "dtype", "")):
-            array = np.asarray(list(y), dtype=object)
+    elif _library(y) == "pyarrow":
+        array = np.asarray(y.to_pylist() if y.null_count else y.to_numpy(zero_copy_only=False))
+    elif hasattr(y, "to_numpy") and hasattr(y, "__len__"):  # pandas, polars
+        array = np.asarray(y.to_numpy())
+        if array.dtype == object and _library(y) == "pandas":
+            array = _with_none(array, np.asarray(sys.modules["pandas"].isna(array)))
+    elif isinstance(y, Sequence) and not isinstance(y, str | bytes):
+        array = np.asarray(y)
+        kinds = {type(value) for value in y}
+        if len(kinds) > 1 or (kinds == {int} and array.dtype.kind not in "iu"):
+            array = np.asarray(y, dtype=object)  # NumPy has turned them into one type, or into floats
     else:
-        array = np.asarray(y, dtype=object) if _mixed(y) else np.asarray(y)
+        raise TypeError(
+            f"{what} is {type(y).__name__}; it must be an array, a series or a list of {n} values"
+        )
+    if array.dtype.kind in "mM":
+        dates = list(array)  # no numbers and no labels: each is refused with its row
+        array = np.empty(len(dates), dtype=object)
+        array[:] = dates
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -202,8 +235,3 @@ def vector(y: Any, n: int, what: str) -> NDArray[Any]:
     if len(array) != n:
         raise ValueError(f"{what} has {len(array)} values, X has {n} rows")
     return array
-
-
-def _mixed(y: Any) -> bool:
-    """Tell whether NumPy would turn labels of several types into strings."""
-    return any(isinstance(v, str) for v in y) and not all(isinstance(v, str) for v in y)

@@ -1,4 +1,7 @@
-"""Model files: one safetensors file of arrays, with parameters and names as JSON in its header.
+"""Model files: one safetensors file of arrays and JSON.
+
+The file's metadata has format version, class and parameters; the names of features, which may be many,
+are JSON in a tensor of bytes, because safetensors limits its header to 100 MB.
 
 Nothing is executed when a file is read: classes are found by name below ``streamgd`` or, for a
 user's own pieces, in modules that the caller has imported.
@@ -10,8 +13,9 @@ import dataclasses
 import importlib
 import json
 import os
+import secrets
 import sys
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -22,6 +26,7 @@ from ._piece import Piece
 from ._targets import Labels
 
 FORMAT = 1
+ARRAYS = ("weights", "slots", "charged", "scalars")
 
 Plain = dict[str, Any]
 
@@ -34,7 +39,8 @@ def _class(name: str, base: type) -> Any:
     """Find a class by name among ours and the modules that are already imported."""
     module, _, qualname = name.partition(":")
     if module.split(".")[0] == "streamgd":
-        importlib.import_module(module)
+        with suppress(ModuleNotFoundError):  # said below
+            importlib.import_module(module)
     found: Any = sys.modules.get(module)
     if found is None:
         raise ValueError(
@@ -49,13 +55,15 @@ def _class(name: str, base: type) -> Any:
 
 def _encode(value: Any, what: str) -> Any:
     """Make a parameter, name or label JSON, types kept."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return {"float": value.hex()}
     if isinstance(value, bytes):
         return {"bytes": value.hex()}
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return {"tuple": [_encode(v, what) for v in value]}
     if isinstance(value, frozenset):
         return {"frozenset": [_encode(v, what) for v in sorted(value, key=repr)]}
@@ -113,10 +121,12 @@ def save(model: LinearLearner, path: str | os.PathLike[str], *, extra: Plain | N
     state = model.__getstate__()
     signature = model._get_params()  # type: ignore[attr-defined]
     targets = state["_targets"]
-    header: Plain = {
-        "format": FORMAT,
+    metadata = {
+        "streamgd": str(FORMAT),
         "class": _name(type(model)),
-        "parameters": {k: _encode(v, f"the parameter {k}") for k, v in signature.items()},
+        "parameters": json.dumps({k: _encode(v, f"the parameter {k}") for k, v in signature.items()}),
+    }
+    rest: Plain = {
         "names": [_encode(name, "the feature name") for name in state["_features"]],
         "labels": [_encode(v, "the label") for v in (targets.negative, targets.positive)]
         if isinstance(targets, Labels)
@@ -126,20 +136,20 @@ def save(model: LinearLearner, path: str | os.PathLike[str], *, extra: Plain | N
         "y_name": state["_y_name"] if isinstance(state["_y_name"], str) else None,
         "extra": extra or {},
     }
-    arrays = {
-        name: np.ascontiguousarray(state["_" + name]) for name in ("weights", "slots", "charged", "scalars")
-    }
-    content = to_bytes(arrays, metadata={"streamgd": json.dumps(header)})
+    arrays = {name: np.ascontiguousarray(state["_" + name]) for name in ARRAYS}
+    arrays["description"] = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
+    content = to_bytes(arrays, metadata=metadata)
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
+    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        # not tempfile, whose files only their owner may read
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -164,29 +174,33 @@ def load(path: str | os.PathLike[str], *, with_extra: bool = False) -> Any:
     """
     from safetensors import SafetensorError, safe_open
 
+    where = os.fspath(path)
     try:
-        with safe_open(os.fspath(path), framework="numpy") as file:
-            metadata = (file.metadata() or {}).get("streamgd")
+        with safe_open(where, framework="numpy") as file:
+            metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
-        raise ValueError(f"{os.fspath(path)} is not a model file: {error}") from error
-    if metadata is None:
-        raise ValueError(f"{os.fspath(path)} is a safetensors file, but not one of streamgd's")
-    header = json.loads(metadata)
-    if header["format"] > FORMAT:
+        raise ValueError(f"{where} is not a model file: {error}") from error
+    if "streamgd" not in metadata:
+        raise ValueError(f"{where} is a safetensors file, but not one of streamgd's")
+    if int(metadata["streamgd"]) > FORMAT:
         raise ValueError(
-            f"{os.fspath(path)} has format {header['format']}, this version reads up to {FORMAT}; "
-            "upgrade streamgd"
+            f"{where} has format {metadata['streamgd']}, this version reads up to {FORMAT}; upgrade streamgd"
         )
-    cls = _class(header["class"], LinearLearner)
-    model = cls(**{k: _decode(v) for k, v in header["parameters"].items()})
-    state = model.__getstate__()
-    state.update({"_" + name: array for name, array in arrays.items()})
-    state["_features"] = [_decode(name) for name in header["names"]]
-    if header["labels"] is not None:
-        state["_targets"].negative, state["_targets"].positive = map(_decode, header["labels"])
-    state["n_invalid"] = header["n_invalid"]
-    state["_epochs"] = header["epochs"]
-    state["_y_name"] = header["y_name"]
+    try:
+        rest = json.loads(arrays["description"].tobytes())
+        parameters = {k: _decode(v) for k, v in json.loads(metadata["parameters"]).items()}
+        model = _class(metadata["class"], LinearLearner)(**parameters)
+        state = model.__getstate__()
+        state.update({"_" + name: arrays[name] for name in ARRAYS})
+        state["_features"] = [_decode(name) for name in rest["names"]]
+        if rest["labels"] is not None:
+            state["_targets"].negative, state["_targets"].positive = map(_decode, rest["labels"])
+        state["n_invalid"] = rest["n_invalid"]
+        state["_epochs"] = rest["epochs"]
+        state["_y_name"] = rest["y_name"]
+        extra = rest["extra"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{where} is not a complete model file: {error!r}") from error
     model.__setstate__(state)
-    return (model, header["extra"]) if with_extra else model
+    return (model, extra) if with_extra else model

@@ -76,7 +76,7 @@ class Labels:
     @staticmethod
     def _plain(y: Any) -> Any:
         """Return a label as a plain Python object, or raise."""
-        if isinstance(y, np.generic):
+        if isinstance(y, np.generic) and not isinstance(y, np.datetime64 | np.timedelta64):
             y = y.item()
         if y is None:
             raise InvalidValue("the label is None; leave out samples without a label")
@@ -127,19 +127,20 @@ class Labels:
         ``counts(i)`` tells whether row i will be learned from, if its label is good: only such rows make
         a label known.
         """
-        only_seen = []  # rows whose label would be new, but that do not count
-        if None in (self.negative, self.positive):
-            for i in np.flatnonzero(~self._known(y)).tolist():
-                try:
-                    if counts is None or counts(i):
-                        self.code(y[i])
-                    else:
-                        self.copy().code(y[i])
-                        only_seen.append(i)
-                except InvalidRow:
-                    continue  # stays NaN below
-                if None not in (self.negative, self.positive):
-                    break
+        only_seen = np.zeros(len(y), dtype=bool)  # their label would be new, but they do not count
+        open_rows = ~self._known(y) if None in (self.negative, self.positive) else only_seen
+        while open_rows.any() and None in (self.negative, self.positive):
+            i = int(open_rows.argmax())
+            try:
+                if counts is None or counts(i):
+                    self.code(y[i])
+                    open_rows &= ~self._known(y)
+                else:
+                    self.copy().code(y[i])
+                    only_seen[i] = True
+            except InvalidRow:
+                pass  # stays NaN below
+            open_rows[i] = False
         if y.dtype.kind == "b" and self.positive is True and self.negative is False:
             return y.astype(np.float64)
         positive = self._equal(y, self.positive)

@@ -95,8 +95,15 @@ class Huber:
         return r if abs(r) <= self.epsilon else math.copysign(self.epsilon, r)
 
     def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
-        """Take the plain step: no closed form is claimed."""
-        return -eta_h * self.gradient(y, p)
+        """Go at constant speed to where the loss is squared, from there exponentially."""
+        if ppu <= 0:
+            return 0.0
+        r = p - y
+        until = max(0.0, (abs(r) - self.epsilon) / (self.epsilon * ppu))
+        if eta_h <= until:
+            return -math.copysign(self.epsilon, r) * eta_h
+        there = math.copysign(min(abs(r), self.epsilon), r)
+        return (y + there * math.exp(-ppu * (eta_h - until)) - p) / ppu
 
 
 # -- optimizers: `step` changes one weight, `k` counts this update from 1 -----------------------

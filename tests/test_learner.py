@@ -279,6 +279,8 @@ def test_predictions_come_back_in_kind():
             assert type(one) is type(other)
             one, other = (r.to_pandas() for r in (one, other))
             assert np.allclose(one.to_numpy(), other.to_numpy(), rtol=1e-12)
+    batch = pa.RecordBatch.from_pandas(frame)
+    assert ours.predict_many(batch).to_pylist() == rivers.predict_many(frame).tolist()
     assert ours.predict_proba_many(X, columns=names).shape == (60, 2)
     assert ours.predict_many(X, columns=names).tolist() == rivers.predict_many(frame).tolist()
 
@@ -486,6 +488,96 @@ def test_text_in_a_frame_names_the_column():
     assert arrays(model) == arrays(linear_model.LogisticRegression())
 
 
+@pytest.mark.parametrize(
+    ("X", "error", "text"),
+    [
+        (np.ma.masked_array(np.ones((3, 1)), mask=[[0], [1], [0]]), ValueError, "row 1: feature 0 is nan"),
+        (np.array([["2020-01-01"]] * 3, dtype="M8[D]"), TypeError, "datetime64"),
+        (np.ones((3, 1), dtype=complex), TypeError, "complex"),
+        (np.array([["1.5"]] * 3), TypeError, "<U3"),
+        (np.array([[1.0], ["1.5"], [2.0]], dtype=object), TypeError, "row 1: feature in column 0 is '1.5'"),
+        (np.array([[1.0], [None], [2.0]], dtype=object), ValueError, "row 1: feature 0 is nan"),
+        (scipy.sparse.csr_matrix(np.ones((3, 1), dtype=complex)), TypeError, "complex"),
+        ([{"a": 1.0}] * 3, ValueError, "For dicts use learn_one"),
+        (np.ones(3), ValueError, "1 dimension"),
+    ],
+)
+def test_rows_that_are_no_numbers(X, error, text):
+    model = linear_model.LogisticRegression()
+    with pytest.raises(error, match=text):
+        model.learn_rows(X, [True, False, True])
+    assert model.n_samples in (0, 1)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        pd.Series([True, None, False], dtype="boolean"),
+        pd.Series(["a", None, "b"], dtype="string"),
+        pl.Series([True, None, False]),
+        pa.array([True, None, False]),
+        pa.chunked_array([["a"], [None, "b"]]),
+        np.ma.masked_array([1, 0, 0], mask=[0, 1, 0]),
+        [1, None, 0],
+    ],
+    ids=["boolean", "string", "polars", "arrow", "chunked", "masked", "list"],
+)
+def test_missing_labels(y):
+    model = linear_model.LogisticRegression()
+    with pytest.raises(ValueError, match="row 1: the label is None") as caught:
+        model.learn_rows(np.ones((3, 1)), y)
+    assert caught.value.row == model.n_samples == 1
+    skipping = linear_model.LogisticRegression(on_invalid="skip")
+    skipping.learn_rows(np.ones((3, 1)), y)
+    assert (skipping.n_samples, skipping.n_invalid) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("y", "text"),
+    [
+        (None, "y is NoneType"),
+        ((v for v in [True]), "y is generator"),
+        (np.array(["2020-01-01"], dtype="M8[ns]"), "row 0: the label is"),
+    ],
+)
+def test_targets_that_are_none(y, text):
+    with pytest.raises(TypeError, match=text):
+        linear_model.LogisticRegression().learn_rows(np.ones((1, 1)), y)
+
+
+def test_labels_of_a_list_keep_their_types():
+    for labels in ([2**63, -1], [True, False], [2.5, 1], ["a", 1]):
+        model, loop = linear_model.LogisticRegression(), linear_model.LogisticRegression()
+        model.learn_rows(np.ones((4, 1)), labels * 2)
+        for label in labels * 2:
+            loop.learn_one({0: 1.0}, label)
+        assert model.labels_ == loop.labels_
+        assert [type(v) for v in model.labels_] == [type(v) for v in loop.labels_]
+    model = linear_model.LogisticRegression(labels=(1, "a"))
+    model.learn_rows(np.array([[1.0], [-1.0]] * 20), ["a", 1] * 20)
+    assert model.predict_many(np.array([[9.0], [-9.0]])).tolist() == ["a", 1]
+
+
+def test_one_label_and_many_rows_take_few_looks(monkeypatch):
+    calls = []
+    code = streamgd._targets.Labels.code
+    monkeypatch.setattr(streamgd._targets.Labels, "code", lambda self, y: calls.append(y) or code(self, y))
+    linear_model.LogisticRegression().learn_rows(np.ones((10_000, 1)), ["a"] * 10_000)
+    assert len(calls) < 5
+
+
+def test_columns_that_grow_are_looked_up_once(monkeypatch):
+    calls = []
+    add = streamgd._features.Features.add
+    monkeypatch.setattr(streamgd._features.Features, "add", lambda self, n: calls.append(n) or add(self, n))
+    model = linear_model.LogisticRegression()
+    for p in range(100, 1100, 100):
+        model.learn_rows(np.ones((2, p)), [True, False], columns=[f"f{k}" for k in range(p)])
+    assert len(calls) == 1000
+    with pytest.raises(ValueError, match="column 'f3' stands twice"):
+        model.learn_rows(np.ones((1, 1001)), [True], columns=[*(f"f{k}" for k in range(1000)), "f3"])
+
+
 def test_diverging_weights_are_an_error_and_not_nan():
     model = linear_model.LinearRegression(optim.SGD(10.0), clip_gradient=1e300)
     x, y = np.full((10_000, 1), 100.0), np.ones(10_000)
@@ -649,6 +741,54 @@ def test_a_saved_model_goes_on_to_the_bit(learner, tmp_path):
     assert arrays(loaded) == arrays(model)
     assert loaded.predict_one(rows[0]) == model.predict_one(rows[0])
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_parameters_from_numpy_and_many_names_can_be_saved(tmp_path):
+    model = linear_model.LogisticRegression(
+        optim.SGD(optim.schedulers.StepDecay(0.1, 0.5, 10, epoch_size=np.int64(3))),
+        labels=list(np.unique([3, 7])),
+        initializer=optim.initializers.Normal(seed=np.int64(3)),
+    )
+    names = [f"{k:0>2000}" for k in range(60_000)]  # more than a header of safetensors can hold
+    model.learn_rows(np.ones((1, len(names))), [7], columns=names)
+    path = tmp_path / "m.safetensors"
+    streamgd.save(model, path)
+    loaded = streamgd.load(path)
+    assert loaded.labels_ == (3, 7)
+    assert arrays(loaded) == arrays(model)
+    before = path.stat().st_mode
+    (tmp_path / "plain").write_text("")
+    assert before == (tmp_path / "plain").stat().st_mode  # for whom the user's other files are
+
+
+@pytest.mark.parametrize("damage", ["slots", "scalars", "dtype", "nan", "names", "missing", "class"])
+def test_a_file_that_does_not_fit_is_refused(damage, tmp_path):
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    model = linear_model.LogisticRegression(optim.Adam(0.1))
+    model.learn_one({"a": 1.0, "b": 2.0}, True)
+    streamgd.save(model, tmp_path / "m")
+    with safe_open(tmp_path / "m", framework="numpy") as file:
+        metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}
+    if damage == "slots":
+        tensors["slots"] = tensors["slots"][:1].copy()
+    elif damage == "scalars":
+        tensors["scalars"] = tensors["scalars"][:2].copy()
+    elif damage == "dtype":
+        tensors["weights"] = tensors["weights"].astype(np.float32)
+    elif damage == "nan":
+        tensors["weights"][0] = math.nan
+    elif damage == "names":
+        text = tensors["description"].tobytes().replace(b'"b"', b'"a"')
+        tensors["description"] = np.frombuffer(text, np.uint8)
+    elif damage == "missing":
+        del tensors["charged"]
+    else:
+        metadata["class"] = "streamgd.nowhere:LogisticRegression"
+    save_file(tensors, tmp_path / "d", metadata=metadata)
+    with pytest.raises(ValueError, match=r"class edited|not a complete model|import that module"):
+        streamgd.load(tmp_path / "d")
 
 
 def test_files_that_are_no_models(tmp_path):

@@ -222,7 +222,8 @@ def test_update_follows_the_differential_equation(cls: Any, fields: Any, eta_h: 
             end = p + ppu * loss.update(p, y, eta_h, ppu)
             # Runge-Kutta stops a step around a kink, and is good to 1e-9 elsewhere
             tolerance = eta_h * ppu / 2000 if cls is losses.Hinge else 1e-9
-            assert end == pytest.approx(follow(loss, p, y, eta_h, ppu), abs=2 * tolerance)
+            steps = 20_000 if cls is losses.Huber else 2000  # of order 2 only where its gradient bends
+            assert end == pytest.approx(follow(loss, p, y, eta_h, ppu, steps), abs=2 * tolerance)
 
 
 @every_loss

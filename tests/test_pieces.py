@@ -375,3 +375,33 @@ def test_objects_of_the_wrong_kind(arguments: Any, message: str) -> None:
 def test_a_binary_model_takes_no_regression_loss() -> None:
     with pytest.raises(ValueError, match=r"LogisticRegression\(loss=...\): Squared is not a binary loss"):
         linear_model.LogisticRegression(loss=losses.Squared())
+
+
+def test_pieces_that_kernels_have_no_room_for_are_errors_when_they_are_defined() -> None:
+    with pytest.raises(TypeError, match=r"Five\.? ?.*5 n_slots; kernels take at most 4"):
+
+        class Five(optim.base.Optimizer):
+            n_slots: ClassVar[int] = 5
+
+            def step(self, w, slots, g, x, c):  # type: ignore[no-untyped-def]
+                return w, slots
+
+    with pytest.raises(TypeError, match=r"lr: annotate it as float \| Scheduler"):
+
+        class Plain(optim.base.Optimizer):
+            lr: float = 0.1
+
+            def step(self, w, slots, g, x, c):  # type: ignore[no-untyped-def]
+                return w - c[0] * g, ()
+
+
+def test_a_piece_must_be_a_frozen_dataclass() -> None:
+    class Loose(optim.base.Loss):
+        def value(self, y: float, p: float) -> float:
+            return abs(p - y)
+
+        def gradient(self, y: float, p: float) -> float:
+            return 1.0 if p > y else -1.0
+
+    with pytest.raises(TypeError, match=r"Loose must be a @dataclass\(frozen=True\)"):
+        linear_model.LinearRegression(loss=Loose())

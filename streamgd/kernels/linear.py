@@ -40,7 +40,7 @@ from streamgd.optim.base import Loss, Optimizer, Penalty
 from . import access
 
 Pieces = tuple[type[Loss], type[Optimizer], type[Penalty]]
-Jit = Callable[[Callable[..., Any]], Callable[..., Any]]
+Jit = Callable[[Callable[..., Any]], Callable[..., Any]]  # how a target takes in a plain function
 Layout = tuple[Callable[..., Any], Callable[..., Any]]
 
 # The model's scalars. The optimizer's own follow, then the slots of an intercept that is a feature.

@@ -19,7 +19,8 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
 
     Parameters, defaults and results are those of river's class of the same name; river's own
     optimizers, losses, schedulers and initializers are accepted and converted. Labels may be any two
-    values: of 0 and 1, and of -1 and 1, 1 is the positive; of others the first one seen is the negative.
+    values: of 0 and 1, and of -1 and 1, 1 is the positive; of others the first one seen is the negative
+    (where that is 1, say ``labels``).
 
     Parameters
     ----------
@@ -150,7 +151,8 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
         rows, raw = self._raw_rows(X, columns)
         chosen = self.loss.mean_func(raw) > 0.5
         negative, positive = self._negative, self._positive
-        pair = np.array([negative, negative if positive is None else positive])
+        both = [negative, negative if positive is None else positive]
+        pair = np.array(both, dtype=None if type(both[0]) is type(both[1]) else object)
         labels = chosen if positive is True else pair[chosen.astype(np.intp)]
         skipped = np.isnan(raw)
         if skipped.any():

@@ -50,6 +50,9 @@ def scheduler(value: Any, what: str) -> Scheduler:
 
 def _piece(value: Any, family: type[P], home: Any, what: str) -> P:
     if isinstance(value, family):
+        options = getattr(type(value), "__dataclass_params__", None)
+        if options is None or not options.frozen:
+            raise TypeError(f"{what}: {type(value).__name__} must be a @dataclass(frozen=True)")
         return value
     if _of_river(value):
         return _from_river(value, family, home, what)  # type: ignore[no-any-return]

@@ -21,8 +21,8 @@ class Scheduler(Piece):
     Schedulers never enter a kernel: learners fill a table of coming rates with `get_many`.
     """
 
-    per: Per
-    epoch_size: int | None
+    per: Per = "update"
+    epoch_size: int | None = None
 
     @abstractmethod
     def get(self, t: int) -> float:

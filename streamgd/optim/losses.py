@@ -192,3 +192,15 @@ class Huber(Loss):
 
     def gradient(self, y: float, p: float) -> float:
         return min(max(p - y, -self.epsilon), self.epsilon)
+
+    def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
+        if ppu <= 0.0:
+            return 0.0
+        distance = abs(p - y)
+        near = min(distance, self.epsilon)
+        sign = -1.0 if p > y else 1.0
+        # at constant speed to where the loss is squared, then with what time is left exponentially
+        left = eta_h - (distance - near) / (self.epsilon * ppu)
+        if left <= 0.0:
+            return sign * self.epsilon * eta_h
+        return sign * ((distance - near) - near * math.expm1(-ppu * left)) / ppu

@@ -174,8 +174,11 @@ class Normalized(Optimizer):
     r"""The normalised, adaptive, importance-aware update of Vowpal Wabbit's default learner.
 
     Scale-free: multiplying a feature by a constant leaves every prediction as it was, so a stream
-    needs neither a scaler nor a tuned rate. The step never overshoots the label, whatever the
-    rate or the sample's weight. The intercept is a feature of value 1 (``intercept_lr=0`` fixes it).
+    needs neither a scaler nor a tuned rate. With a loss that has an importance-aware ``update`` (all
+    of ours have) the step never overshoots the label, whatever the rate or the sample's weight; the
+    learner's ``clip_gradient`` has no part in it. The intercept is a feature of value 1
+    (``intercept_lr=0`` fixes it). For squared loss the length of steps is in the unit of the target:
+    where its spread is far from 1, make the rate that many times larger.
 
     Weights are rescaled before the prediction; Vowpal Wabbit does so after it and predicts with
     the old weight at the moment a feature's scale jumps.

@@ -7,7 +7,9 @@ per epoch with an ``epoch_size`` takes samples and divides, which gives endless 
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +26,10 @@ class _Timed(Scheduler):
         self.require(self.per in ("update", "sample", "epoch"), "per", "'update', 'sample' or 'epoch'")
         if self.epoch_size is not None:
             self.require(self.per == "epoch", "epoch_size", "None unless per='epoch'")
-            self.require(
-                isinstance(self.epoch_size, int) and self.epoch_size > 0, "epoch_size", "a positive int"
-            )
+            size: Any = self.epoch_size
+            whole = isinstance(size, numbers.Integral) and int(size) > 0
+            self.require(whole, "epoch_size", "a positive int")
+            object.__setattr__(self, "epoch_size", int(size))
 
     def elapsed(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
         """Time in units of ``per``."""
