@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from river import datasets, evaluate, linear_model, metrics, optim, stream
+from sklearn.datasets import dump_svmlight_file
 from sklearn.metrics import roc_auc_score
 
 import streamgd
@@ -186,6 +187,51 @@ def test_the_rate_of_a_regression_is_in_the_unit_of_its_target(tmp_path, frame):
     assert float(summary(output)["r2"]) > 0.5
 
 
+@pytest.mark.parametrize("limit", [100, 128, 700, 10])
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet", ".svm"])
+def test_a_pass_that_was_cut_goes_on_where_it_stopped(tmp_path, frame, limit, suffix):
+    path, model = tmp_path / f"rows{suffix}", tmp_path / "m"
+    named = ("--target", "t", "--drop", "y")
+    if suffix == ".parquet":
+        frame.to_parquet(path, row_group_size=90)
+    elif suffix == ".svm":
+        dump_svmlight_file(frame[["a", "b", "c"]], frame["t"], str(path), zero_based=False)
+        named = ()
+    else:
+        frame.to_csv(path, index=False)
+    succeed("train", path, *named, "--save", model, "--limit", limit, "--batch-rows", 64, "--quiet")
+    _, extra = streamgd.load(model, with_extra=True)
+    source = streamgd.stream.open_file(path, target="t", drop=[] if suffix == ".svm" else ["y"])
+    rest = [y for batch in source.batches(extra["position"]) for y in batch.y]
+    assert extra["rows"] == limit
+    assert rest == frame["t"].tolist()[limit:]
+
+
+def test_a_pass_that_a_bad_row_ended_goes_on_at_that_row(tmp_path):
+    path, model = tmp_path / "a.csv", tmp_path / "m"
+    path.write_text("x,y\n" + "".join(f"{k % 5},{k % 2}\n" for k in range(150)) + "inf,1\n4,0\n")
+    output = fail("train", path, "--target", "y", "--save", model, "--batch-rows", 100)
+    assert "row 151: feature 'x' is inf" in output
+    assert "--skip-invalid" in output
+    assert table(output)[-1][0] == "150"  # the rows before it are scored as well
+    _, extra = streamgd.load(model, with_extra=True)
+    batch = next(streamgd.stream.open_file(path, target="y").batches(extra["position"]))
+    assert batch.X[:, 0].tolist() == [np.inf, 4.0]
+
+
+def test_no_metric_is_told_of_no_rows(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\ninf,1\n1,0\n")
+    output = fail("train", tmp_path / "a.csv", "--target", "y")
+    assert re.search("^logloss +undefined: no rows$", output, re.M)
+    assert re.search("^accuracy +undefined: no rows$", output, re.M)
+
+
+def test_the_rate_of_huge_targets_stays_one(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n" + "".join(f"1,{k}e140\n" for k in range(9)))
+    output = succeed("train", tmp_path / "a.csv", "--target", "y", "--metric", "mae")
+    assert {line[3] for line in table(output)} == {"1e+100"}
+
+
 def test_limit_quiet_and_number_of_columns(rows):
     output = succeed(
         "train", rows, "--target", "y", "--drop", "t", "--limit", "100", "--quiet", "--batch-rows", "64"
@@ -220,6 +266,140 @@ def test_a_third_label_says_what_to_do(tmp_path):
     output = fail("train", path, "--target", "y", "--batch-rows", "100")
     assert "row 201: the label is 2" in output
     assert "--task regression" in output
+    assert "river" not in output
+    path.write_text("x,y\n" + "".join(f"{k % 5},{'no yes'.split()[k % 2]}\n" for k in range(200)) + "1,so\n")
+    output = fail("train", path, "--target", "y", "--batch-rows", "100")
+    assert "row 201: the label is 'so'" in output
+    assert "take other rows out" in output
+    assert "regression" not in output
+
+
+# -- labels -------------------------------------------------------------------------------
+
+
+def labelled_file(path: Path, labels: list[object]) -> Path:
+    path.write_text("x,y\n" + "".join(f"{k % 7},{label}\n" for k, label in enumerate(labels)))
+    return path
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_the_larger_of_two_numbers_is_the_positive_in_any_order(tmp_path, first):
+    labels = [3 - first, *([first, 3 - first] * 30)]
+    output = succeed(
+        "train", labelled_file(tmp_path / "a.csv", labels), "--target", "y", "--save", tmp_path / "m"
+    )
+    assert "positive label     2 (the other is 1)" in output
+    assert streamgd.load(tmp_path / "m").labels_ == (1, 2)
+
+
+def test_labels_of_libsvm_files_may_be_1_and_2(tmp_path):
+    (tmp_path / "a.svm").write_text("".join(f"{2 - k % 2} 1:{k % 5}\n" for k in range(40)))
+    succeed("train", tmp_path / "a.svm", "--save", tmp_path / "m")
+    assert streamgd.load(tmp_path / "m").labels_ == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "value", "pair"),
+    [
+        (["yes", "no"], "yes", ("no", "yes")),
+        (["yes", "no"], "no", ("yes", "no")),
+        ([3, 7], "3", (7, 3)),
+        ([0, 1], "0", (1, 0)),
+        ([0.5, 1.5], "0.5", (1.5, 0.5)),
+        (["True", "False"], "false", (True, False)),
+    ],
+)
+@pytest.mark.parametrize("order", ["mixed", "sorted", "sorted the other way"])
+def test_the_positive_label_can_be_chosen(tmp_path, labels, value, pair, order):
+    many = (
+        labels * 30
+        if order == "mixed"
+        else [v for v in labels[:: -1 if "way" in order else 1] for _ in range(30)]
+    )
+    path = labelled_file(tmp_path / "a.csv", many)
+    args = ("train", path, "--target", "y", "--positive", value, "--task", "binary", "--batch-rows", 8)
+    output = succeed(*args, "--save", tmp_path / "m", "--metric", "recall")
+    assert streamgd.load(tmp_path / "m").labels_ == pair
+    assert f"positive label     {pair[1]!r} (the other is {pair[0]!r})" in output
+    assert f"probability_{pair[1]}" in succeed("predict", tmp_path / "m", path, "--proba")
+
+
+def test_a_positive_label_that_is_not_there(tmp_path):
+    texts = labelled_file(tmp_path / "t.csv", ["yes", "no"] * 9)
+    assert "no such label in the first rows, which have 'yes', 'no'" in fail(
+        "train", texts, "--target", "y", "--positive", "maybe"
+    )
+    numbers = labelled_file(tmp_path / "n.csv", [1, 2] * 9)
+    assert "the labels are numbers" in fail("train", numbers, "--target", "y", "--positive", "two")
+    truths = labelled_file(tmp_path / "b.csv", ["true", "false"] * 9)
+    assert "the labels are true and false" in fail("train", truths, "--target", "y", "--positive", "1")
+    alone = labelled_file(tmp_path / "a.csv", ["yes"] * 9)
+    assert "every row has this label" in fail("train", alone, "--target", "y", "--positive", "yes")
+    amounts = labelled_file(tmp_path / "r.csv", [1, 2, 3] * 9)
+    assert "is for task binary" in fail("train", amounts, "--target", "y", "--positive", "1")
+
+
+def test_labels_whose_order_is_not_clear_say_what_to_do(tmp_path):
+    path = labelled_file(tmp_path / "a.csv", [1] * 20 + [2] * 20)
+    args = ("train", path, "--target", "y", "--batch-rows", 8, "--save", tmp_path / "m")
+    output = fail(*args)
+    assert "say --positive VALUE" in output
+    assert "labels=" not in output
+    succeed(*args, "--positive", 2)
+    assert streamgd.load(tmp_path / "m").labels_ == (1, 2)
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "1e300", "1e160"])
+@pytest.mark.parametrize("task", ["regression", "binary"])
+def test_a_target_beyond_numbers_is_named_with_its_row(tmp_path, value, task):
+    path = labelled_file(tmp_path / "a.csv", [1, 2, 1, value, 2])
+    output = fail("train", path, "--target", "y", "--task", task)
+    assert "row 4: " in output
+    assert "nan" not in output
+    if task == "regression":
+        assert "Constant(learning_rate=0.25)" in output  # half the standard deviation of 1, 2, 1, 2
+
+
+# -- columns ------------------------------------------------------------------------------
+
+
+def test_the_kinds_of_the_columns_are_told(tmp_path, rows):
+    assert "columns: 4 numbers, 1 category (kind)" in succeed("train", rows, "--target", "y")
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "b,x,y\n" + "".join(f"{k % 9},1,{k % 2}\n" for k in range(90)).replace("\n4,", "\n4 cm,", 1)
+    )
+    output = succeed("train", path, "--target", "y")
+    assert "columns: 1 number, 1 category (b)" in output
+    assert "most cells of column 'b' are numbers, but '4 cm' is not" in output
+    assert "--category b" in output
+    assert "note:" not in succeed("train", path, "--target", "y", "--category", "b")
+
+
+def test_advice_is_in_terms_of_the_command(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,y\n" + "".join(f"{k},{k % 2}\n" for k in range(1100)) + "tall,1\n")
+    assert "--category a" in fail("train", path, "--target", "y")
+    path.write_text("a,y\n" + "".join(f"{k}e40,{k % 3}\n" for k in range(9)))
+    output = fail("train", path, "--target", "y", "--optimizer", "sgd", "--lr", "1e100")
+    assert "the weights have diverged" in output
+    assert "lower --lr, or use --optimizer normalized" in output
+    assert "river" not in output
+    path.write_text("a,y\n" + "".join(f"{k},{k % 2}\n" for k in range(1100)) + "NA,1\n")
+    assert "--missing zero" in fail("train", path, "--target", "y")
+    assert summary(succeed("train", path, "--target", "y", "--missing", "zero"))["rows"] == "1,101"
+
+
+def test_columns_that_make_the_same_feature(tmp_path):
+    (tmp_path / "a.csv").write_text("c,c=x,y\nx,1,0\nu,2,1\n")
+    assert "'x' in column 'c' and column 'c=x' would both" in fail(
+        "train", tmp_path / "a.csv", "--target", "y"
+    )
+
+
+def test_carriage_returns_alone(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"x,y\r1,0\r2,1\r")
+    assert "carriage return" in fail("train", tmp_path / "a.csv", "--target", "y")
 
 
 @pytest.mark.parametrize(
@@ -237,11 +417,44 @@ def test_a_third_label_says_what_to_do(tmp_path):
         (["--target", "y", "--l1", "0.1"], "Normalized takes no l1 or l2"),
         (["--target", "y", "--optimizer", "newton"], "'newton' is not one of"),
         (["--target", "y", "--lr", "0"], "--lr"),
+        (["--target", "y", "--lr", "1e101"], "--lr"),
         (["--target", "y", "--save", "/nowhere/at/all"], "the folder /nowhere/at does not exist"),
+        (["--target", "y", "--save", os.devnull], "that is not a file"),
+        (["--target", "y", "--save", "/proc/m"], "the folder /proc does not exist or cannot be written to"),
+        (["--target", "y", "--drop", "y"], "column 'y' is the target and cannot be left out"),
     ],
 )
 def test_options_that_cannot_be_used(rows, args, message):
     assert re.search(message, fail("train", rows, *args))
+
+
+def test_the_data_are_not_replaced_by_the_model(tmp_path, rows, monkeypatch):
+    before = rows.read_bytes()
+    (tmp_path / "link").symlink_to(rows)
+    (tmp_path / "twin").hardlink_to(rows)
+    monkeypatch.chdir(tmp_path)
+    for name in (rows, "rows.csv", "./rows.csv", "link", "twin"):
+        assert "that is FILE itself" in fail("train", rows, "--target", "y", "--save", name)
+    assert rows.read_bytes() == before
+
+
+def test_saving_that_fails_in_the_end_is_a_message(rows, tmp_path, monkeypatch):
+    for error in (OSError(28, "No space left on device"), ValueError("no space for the names")):
+
+        def save(*args: object, error: Exception = error, **kwargs: object) -> None:
+            raise error
+
+        monkeypatch.setattr(streamgd, "save", save)
+        output = fail("train", rows, "--target", "y", "--save", tmp_path / "m")
+        assert "o space" in output.splitlines()[-1]
+        assert summary(output)["rows"] == "700"
+
+
+def test_an_svmlight_file_takes_no_target(tmp_path):
+    (tmp_path / "a.svm").write_text("1 1:2\n0 1:3\n")
+    output = fail("train", tmp_path / "a.svm", "--target", "foo")
+    assert "--target foo has no meaning in an svmlight file" in output
+    assert "--category 1 has no meaning" in fail("train", tmp_path / "a.svm", "--category", 1)
 
 
 def test_files_that_cannot_be_used(tmp_path, rows):
@@ -359,6 +572,26 @@ def test_predict_says_what_is_missing(tmp_path, rows, model):
     assert "row 2: " in fail("predict", model, tmp_path / "bad.csv")
     streamgd.save(streamgd.linear_model.LogisticRegression(), tmp_path / "bare")
     assert "does not say what columns" in fail("predict", tmp_path / "bare", rows)
+
+
+def test_predict_wants_the_kind_of_file_the_model_was_trained_on(tmp_path, rows, model):
+    (tmp_path / "a.svm").write_text("1 1:2\n0 1:3\n")
+    succeed("train", tmp_path / "a.svm", "--save", tmp_path / "s")
+    assert succeed("predict", tmp_path / "s", tmp_path / "a.svm").splitlines()[0] == "prediction"
+    assert "trained on an svmlight file" in fail("predict", tmp_path / "s", rows)
+    assert "trained on columns with names" in fail("predict", model, tmp_path / "a.svm")
+    assert "no file" in fail("predict", model, tmp_path / "nothing.svm")
+
+
+def test_predictions_replace_neither_the_data_nor_the_model(tmp_path, rows, model):
+    before = rows.read_bytes(), model.read_bytes()
+    assert "that is FILE itself" in fail("predict", model, rows, "--output", rows)
+    assert "that is MODEL itself" in fail("predict", model, rows, "--output", model)
+    assert (rows.read_bytes(), model.read_bytes()) == before
+    assert "/proc/p: " in fail("predict", model, rows, "--output", "/proc/p")
+    assert succeed("predict", model, rows, "--output", "-") == succeed("predict", model, rows)
+    if Path("/dev/full").exists():
+        assert "No space left" in fail("predict", model, rows, "--output", "/dev/full")
 
 
 # -- metrics, curve, demo, warmup, bench ----------------------------------------------------

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_svmlight_file
 
-from streamgd import stream
+from streamgd import linear_model, stream
 from streamgd.kernels import parse
 from streamgd.stream import InputError, _window
 
@@ -232,6 +233,47 @@ def test_missing_cells_as_zero(tmp_path):
     assert rows == [{"x": 0.0, "b": 1.0, "c=u": 1.0}, {"x": 2.0, "b": 0.0}, {"x": 0.0, "b": 0.0, "c=u": 1.0}]
 
 
+@pytest.mark.parametrize("word", ["NA", "null", "?", "nan", "N/A", "None"])
+def test_words_for_missing_numbers_leave_a_column_one_of_numbers(tmp_path, word):
+    path = write(tmp_path / "a.csv", f"x,c,y\n1,{word},0\n{word},u,1\n2.5,v,0\n")
+    source = stream.open_file(path, target="y", missing="zero")
+    assert source.kinds == {"x": "number", "c": "category", "y": "number"}
+    assert source.doubtful == {}
+    frame = pd.read_csv(path, na_values=["?"], dtype={"c": str}, keep_default_na=True)
+    assert [row["x"] for row in rows_of(source)[0]] == frame["x"].fillna(0.0).tolist()
+    assert rows_of(source)[0][0][f"c={word}"] == 1.0  # among texts it is a value like any other
+    with pytest.raises(InputError, match=rf"line 3: column 'x' is '{re.escape(word)}', a missing value"):
+        list(stream.open_file(path, target="y"))
+
+
+def test_columns_of_numbers_with_a_stray_text_are_doubtful(tmp_path):
+    rows = "".join(f"{k},{k},{'uvw'[k % 3] if k % 2 else k},{k}\n" for k in range(20)).replace(
+        "7,7", "7,7 kg"
+    )
+    path = write(tmp_path / "a.csv", "x,weight,code,y\n" + rows)
+    source = stream.CSV(path, "y")
+    assert source.kinds["weight"] == source.kinds["code"] == "category"
+    assert source.doubtful == {"weight": "7 kg"}
+    assert stream.CSV(path, "y", kinds={"weight": "category"}).doubtful == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "twin"),
+    [
+        ("c,c=x,y\nu,1,0\nx,2,1\n", "column 'c=x'"),
+        ("a,a=b,y\nb=c,u,0\nv,c,1\n", "'b=c' in column 'a'"),
+        ("a,a=b,y\nu,c,0\nb=c,v,1\n", "'c' in column 'a=b'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_two_columns_that_make_the_same_feature_are_refused(tmp_path, text, twin, name):
+    write(tmp_path / "a.csv", text)
+    pd.read_csv(tmp_path / "a.csv").to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"would both be the feature '(c=x|a=b=c)'; rename") as caught:
+        list(stream.open_file(tmp_path / name, target="y", batch_rows=1))
+    assert twin in str(caught.value)
+
+
 HEAD = "".join(f"{k},{k},a,true,{k % 2}\n" for k in range(1200))  # kinds are settled by the first 1,000 rows
 
 BAD = {
@@ -248,7 +290,14 @@ BAD = {
         r"line 1202: column 'y' is 'yes', the target must",
     ),
     "empty number": (f"x,z,c,b,y\n{HEAD}1,,a,true,1\n", r"line 1202: column 'z' is empty.*--missing zero"),
-    "NaN": (f"x,z,c,b,y\n{HEAD}NaN,1,a,true,1\n", r"line 1202: column 'x' is empty or NaN"),
+    "NaN": (f"x,z,c,b,y\n{HEAD}NaN,1,a,true,1\n", r"line 1202: column 'x' is 'NaN', a missing value"),
+    "a word for a missing number": (
+        f"x,z,c,b,y\n{HEAD}1,N/A,a,true,1\n",
+        r"line 1202: column 'z' is 'N/A', a missing value; .*--missing zero",
+    ),
+    "carriage returns": ("x,y\r1,0\r2,1\r", "carriage return alone"),
+    "a header that csv refuses": ("x" * 140_000 + ",y\n1,0\n", "the header cannot be read .*field larger"),
+    "the target left out": ("x,y\n1,0\n", "column 'y' is the target"),
     "empty category": (f"x,z,c,b,y\n{HEAD}1,2,,true,1\n", r"line 1202: column 'c' is empty"),
     "empty target": (f"x,z,c,b,y\n{HEAD}1,2,a,true,\n", r"line 1202: the target 'y' is missing"),
     "open quote": (f'x,z,c,b,y\n{HEAD}1,2,"a,true,1\n', "line 1202: a quote is opened and never closed"),
@@ -265,7 +314,7 @@ def test_bad_csv_is_refused_with_its_place(tmp_path, case):
     text, message = BAD[case]
     path = write(tmp_path / "bad.csv", text)
     with pytest.raises(InputError, match=message) as caught:
-        list(stream.open_file(path, target="y"))
+        list(stream.open_file(path, target="y", drop=["y"] if "left out" in case else []))
     assert str(path) in str(caught.value)
 
 
@@ -461,6 +510,16 @@ def test_a_source_continues_from_any_position(any_source, small_window):
         done = position["row"]
         assert rest == (everything[0][done:], everything[1][done:])
     assert done == 95
+
+
+def test_sparse_rows_can_be_imported_from_where_batches_come_from(tmp_path):
+    path = write(tmp_path / "a.svm", "1 2:0.5 4:1\n0 4:3\n")
+    X = next(iter(stream.open_file(path))).X
+    assert isinstance(X, stream.SparseRows)
+    assert "SparseRows" in stream.__all__
+    model = linear_model.LogisticRegression()
+    model.learn_rows(stream.SparseRows(X.data, X.indices, X.indptr, 2), [1, 0], columns=["2", "4"])
+    assert set(model.weights) == {"2", "4"}
 
 
 def test_a_source_is_read_again_from_the_beginning(any_source):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ import click
 from ._scores import Scores
 
 if TYPE_CHECKING:
-    from ..stream import Batch, Source
+    from ..stream import Batch, Position, Source
 
 _HEADER = ("rows", "so far", "since last", "learning rate", "rows/s")
 
@@ -41,7 +42,7 @@ class Outcome:
     curve
         (rows, metric so far, metric of the last batch) after each batch.
     position
-        Where the source goes on.
+        Where the source goes on, behind the last row learned from.
     """
 
     scores: Scores
@@ -51,7 +52,7 @@ class Outcome:
     interrupted: bool = False
     error: str | None = None
     curve: list[tuple[int, float, float]] = field(default_factory=list)
-    position: dict[str, int] | None = None
+    position: Position | None = None
 
 
 def run(
@@ -82,8 +83,10 @@ def run(
     ):
         table.start()
         start = time.perf_counter()
+        done = 0
         try:
             for batch in chain([first], batches):
+                done = 0
                 outcome.features = len(batch.columns)
                 n = len(batch) if limit is None else min(len(batch), limit - outcome.rows)
                 last = scores.fresh() if curve else None
@@ -94,8 +97,10 @@ def run(
                     if last is not None:
                         last.update(model, y[lo:hi], z)
                     outcome.rows += hi - lo
+                    done = hi
                     table.advance(hi - lo)
-                outcome.position = batch.position if n == len(batch) else None
+                if n == len(batch):
+                    outcome.position, done = batch.position, 0
                 if last is not None:
                     outcome.curve.append((outcome.rows, scores.so_far(), last.so_far()))
                 bar.total = limit or source.expected_rows(batch.position)
@@ -110,11 +115,25 @@ def run(
             if row is None:
                 raise
             place = batch.first + lo + row + 1
+            outputs = getattr(error, "outputs", None)
+            if outputs is not None and row:
+                scores.update(model, y[lo : lo + row], outputs)
+                table.count(row)
             outcome.rows += row
+            done = lo + row
             outcome.error = f"row {place:,}: {str(error).removeprefix(f'row {row}: ')}"
         outcome.seconds = time.perf_counter() - start
         table.finish()
+        if done:
+            outcome.position = _behind(source, outcome.position, done)
     return outcome
+
+
+def _behind(source: Source, start: Position | None, n: int) -> Position:
+    """Return the position ``n`` rows behind another one, which need not be where a batch ends."""
+    shorter = copy.copy(source)
+    shorter.batch_rows = n
+    return next(shorter.batches(start)).position
 
 
 def rows_of(X: Any, lo: int, hi: int) -> Any:
@@ -191,10 +210,14 @@ class _Table:
 
     def advance(self, n: int) -> None:
         """Count rows, and print a line when it is due."""
-        self._rows += n
+        self.count(n)
         if self._rows == self._next:
             self._line()
             self._next *= 2
+
+    def count(self, n: int) -> None:
+        """Count rows that belong to the next line."""
+        self._rows += n
 
     def finish(self) -> None:
         """Print a line for the rows since the last one."""
@@ -233,8 +256,12 @@ def summary(outcome: Outcome, model: Any) -> Iterable[str]:
     speed = outcome.rows / max(outcome.seconds, 1e-9)
     yield f"{'rows':<19}{outcome.rows:,}"
     yield f"{'features':<19}{outcome.features:,}"
+    undefined = "undefined: only one label was there" if outcome.scores.rows else "undefined: no rows"
     for name, value in outcome.scores.all():
-        yield f"{name:<19}" + (f"{value:.6g}" if value == value else "undefined: only one label was there")
+        yield f"{name:<19}" + (f"{value:.6g}" if value == value else undefined)
+    labels: tuple[Any, ...] = getattr(model, "labels_", ())
+    if len(labels) == 2:
+        yield f"{'positive label':<19}{labels[1]!r} (the other is {labels[0]!r})"
     if getattr(model, "n_invalid", 0):
         yield f"{'skipped':<19}{model.n_invalid:,} invalid rows"
     yield f"{'seconds':<19}{outcome.seconds:.2f} ({speed:,.0f} rows/s, reading included)"

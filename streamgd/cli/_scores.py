@@ -78,6 +78,7 @@ class Scores:
             AreaUnderROC() if c == "AreaUnderROC" else getattr(metrics, c)() for c in classes
         ]
         self._last = self._all[0].clone()
+        self.rows = 0
 
     def fresh(self, whole: bool = False) -> Scores:
         """Return scores without any rows: of all metrics, or of the table's alone."""
@@ -94,6 +95,7 @@ class Scores:
         if self.name in BINARY:
             y = self._positive(model, y)
             answer = _bulk.Probabilities(np.asarray(model.loss.mean_func(z), dtype=np.float64))
+        self.rows += len(y)
         for metric in (*self._all, self._last):
             if isinstance(metric, AreaUnderROC):
                 metric.update_many(y, z)
@@ -108,8 +110,8 @@ class Scores:
         return np.full(len(y), labels == (1,))  # one label so far: 1 is a positive, any other a negative
 
     def so_far(self) -> float:
-        """Return the table's metric over all rows."""
-        return float(self._all[0].get())
+        """Return the table's metric over all rows, NaN without any."""
+        return float(self._all[0].get()) if self.rows else float("nan")
 
     def since_last(self) -> float:
         """Return the table's metric over the rows since this was asked last."""
@@ -118,6 +120,6 @@ class Scores:
         return value
 
     def all(self) -> Iterator[tuple[str, float]]:
-        """Yield each metric's name and value over all rows."""
+        """Yield each metric's name and value over all rows, NaN where it is undefined."""
         for name, metric in zip(self._names, self._all, strict=True):
-            yield name, float(metric.get())
+            yield name, float(metric.get()) if self.rows else float("nan")

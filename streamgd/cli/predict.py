@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from ._errors import BadInput, explained
+from ._errors import BadInput, explained, spare
 
 
 @click.command()
@@ -23,7 +24,10 @@ def predict(model: str, file: str, output: str | None, proba: bool) -> None:
     """
     from .. import load
     from ..stream import open_file
+    from ..stream._open import is_svmlight
 
+    if output:
+        spare("--output", output, MODEL=model, FILE=file)
     with explained():
         try:
             learner, extra = load(model, with_extra=True)
@@ -31,17 +35,27 @@ def predict(model: str, file: str, output: str | None, proba: bool) -> None:
             raise BadInput(f"no model file {model!r}") from error
         except ValueError as error:
             raise BadInput(str(error)) from error
-        if not extra or "kinds" not in extra:
+        if not extra or not {"kinds", "format", "task", "missing"} <= extra.keys():
             raise BadInput(
                 f"{model} does not say what columns it was trained on; use a model of streamgd train"
             )
         if proba and extra["task"] != "binary":
             raise click.UsageError("--proba is for binary models; this one predicts numbers")
+        sparse = extra["format"] == "svmlight"
+        if Path(file).exists() and is_svmlight(file) != sparse:
+            raise BadInput(
+                f"{file}: {model} was trained on "
+                + (
+                    "an svmlight file, whose features are indices; give it one (.svm, .svmlight, .libsvm)"
+                    if sparse
+                    else "columns with names; give it a CSV or Parquet file with those columns"
+                )
+            )
         kinds = extra["kinds"]
         source = (
-            open_file(file, columns=kinds, kinds=kinds, missing=extra["missing"])
-            if kinds
-            else open_file(file)
+            open_file(file)
+            if sparse
+            else open_file(file, columns=kinds, kinds=kinds, missing=extra["missing"])
         )
         with click.open_file(output or "-", "w") as out:
             out.write(_header(learner, proba) + "\n")
@@ -57,7 +71,7 @@ def predict(model: str, file: str, output: str | None, proba: bool) -> None:
                     raise BadInput(f"{file}, row {batch.first + row + 1:,}: {text}") from error
                 out.write("\n".join(map(str, answers)) + "\n")
                 n += len(batch)
-    if output:
+    if output not in (None, "-"):
         click.echo(f"{n:,} predictions in {output}", file=sys.stderr)
 
 

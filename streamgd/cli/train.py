@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ._errors import INTERRUPTED, BadInput, explained
+from ._errors import INTERRUPTED, BadInput, check_place, explained, spare
 from ._scores import BINARY, DEFAULTS, REGRESSION
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ OPTIMIZERS = {
     "rmsprop": "RMSProp",
     "adam": "Adam",
 }
+LARGEST_RATE = 1e100  # the learners take no larger one
 LOSSES = {
     "binary": {"log": "Log", "hinge": "Hinge"},
     "regression": {"squared": "Squared", "huber": "Huber"},
@@ -42,6 +42,12 @@ LOSSES = {
     "more numbers regression.  [default: auto]",
 )
 @click.option(
+    "--positive",
+    metavar="VALUE",
+    help="The positive label of a binary target.  [default: the larger of two numbers, true; of two texts "
+    "the one that comes second]",
+)
+@click.option(
     "--optimizer",
     type=click.Choice(list(OPTIMIZERS)),
     default="normalized",
@@ -49,7 +55,7 @@ LOSSES = {
 )
 @click.option(
     "--lr",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, max=LARGEST_RATE, min_open=True),
     help="Learning rate.  [default: the optimizer's; for normalized regression, half the standard deviation "
     "of the first 1,000 targets]",
 )
@@ -74,7 +80,8 @@ LOSSES = {
     "--missing",
     type=click.Choice(["error", "zero"]),
     default="error",
-    help="What an empty cell is.  [default: error]",
+    help="What an empty cell is, and NA, N/A, NaN, null, None or ? in a column of numbers; zero reads it as "
+    "0, or as no category.  [default: error]",
 )
 @click.option("--skip-invalid", is_flag=True, help="Skip and count rows the model cannot learn from.")
 @click.option(
@@ -89,6 +96,7 @@ def train(
     file: str,
     target: str | None,
     task: str,
+    positive: str | None,
     optimizer: str,
     lr: float | None,
     loss: str | None,
@@ -107,34 +115,47 @@ def train(
     """Learn from FILE (.csv, .tsv, .svm, each also .gz; .parquet) in one pass, row by row.
 
     Each row is predicted before it is learned, so the metrics tell how the model does on rows that it has
-    not seen. Text columns become one feature a value. Memory does not grow with the file. Ctrl-C ends the
-    pass early: the summary is printed and the model is saved.
+    not seen. Memory does not grow with the file. Ctrl-C ends the pass early: the summary is printed and the
+    model is saved.
+
+    The first 1,000 rows of a text file tell what each column is: numbers, true/false, or else a category,
+    which becomes one feature a value. The kinds found are printed before the pass.
     """
     from ._pass import run, summary
     from ._scores import Scores
 
     if save:
-        _check_writable(save)
+        spare("--save", save, FILE=file)
+        check_place("--save", save)
     with explained():
         source = _open(file, target, task, drop, category, missing, batch_rows)
         batches = source.batches()
         first = next(batches)
         task = _task(task, source, first)
         if lr is None and task == "regression" and optimizer == "normalized":
-            lr = 0.5 * _spread(first)
-        model = _model(task, optimizer, lr, loss, l1, l2, skip_invalid)
+            lr = min(0.5 * _spread(first), LARGEST_RATE)
+        labels = _labels(task, source, first, positive)
+        model = _model(task, optimizer, lr, loss, l1, l2, skip_invalid, labels)
         scores = Scores(_metrics(task, metric_names, loss))
         if not quiet:
             click.echo(f"{file}: {task} on {source.target!r}, {type(model).__name__} with {model.optimizer}")
+            if source.kinds:
+                click.echo(f"columns: {_kinds(source)}")
+        for name, cell in getattr(source, "doubtful", {}).items():
+            click.echo(
+                f"note: most cells of column {name!r} are numbers, but {cell!r} is not, so each value became "
+                "a category; mend the file (an empty cell or NA stands for a missing number), or say "
+                f"--category {name} if that is right",
+                err=True,
+            )
         outcome = run(source, labelled(task, first, batches), model, scores, limit=limit, quiet=quiet)
     if outcome.interrupted and not quiet:
         click.echo("interrupted: this is how far it got")
     for line in summary(outcome, model):
         click.echo(line)
     if save and outcome.rows:
-        from .. import save as save_model
-
         extra = {
+            "format": "columns" if source.kinds else "svmlight",
             "task": task,
             "target": source.target,
             "kinds": {name: kind for name, kind in source.kinds.items() if name != source.target},
@@ -142,10 +163,10 @@ def train(
             "rows": outcome.rows,
             "position": outcome.position,
         }
-        save_model(model, save, extra=extra)
+        _save(model, save, extra)
         click.echo(f"{'saved':<19}{save}")
     if outcome.error:
-        raise BadInput(_advice(outcome.error, file, task))
+        raise BadInput(_advice(outcome.error, file, source))
     if outcome.interrupted:
         ctx.exit(INTERRUPTED)
 
@@ -155,14 +176,25 @@ def _spread(first: Batch) -> float:
 
     With 0.5 itself, counts of bicycles (0 to 977) ended at R2 0.02 instead of 0.43.
     """
-    return float(cast(Any, first.y)[:1000].astype(float).std()) or 1.0
+    import numpy as np
+
+    from .._jit import LIMIT
+
+    y = cast(Any, first.y)[:1000].astype(float)
+    y = y[np.abs(y) <= LIMIT]  # the pass refuses the others, and names their row
+    return float(y.std()) or 1.0 if len(y) else 1.0
 
 
-def _check_writable(path: str) -> None:
-    """Refuse a place where nothing can be saved before hours are spent on learning."""
-    folder = Path(path).resolve().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise BadInput(f"--save {path}: the folder {folder} does not exist or cannot be written to")
+def _save(model: Any, path: str, extra: dict[str, Any]) -> None:
+    from safetensors import SafetensorError
+
+    from .. import save
+
+    with explained():
+        try:
+            save(model, path, extra=extra)
+        except (SafetensorError, ValueError) as error:
+            raise BadInput(f"--save {path}: {error}") from error
 
 
 def _open(
@@ -175,7 +207,14 @@ def _open(
     batch_rows: int,
 ) -> Source:
     from ..stream import InputError, open_file
+    from ..stream._open import is_svmlight
 
+    if is_svmlight(file) and (target is not None or category):
+        option = f"--target {target}" if target is not None else f"--category {category[0]}"
+        raise InputError(
+            f"{file}: {option} has no meaning in an svmlight file, where a row begins with its target and "
+            "all features are numbers; leave it out"
+        )
     source = open_file(
         file,
         target,
@@ -206,6 +245,70 @@ def _task(task: str, source: Source, first: Batch) -> str:
     return "binary" if len(np.unique(y)) <= 2 else "regression"
 
 
+def _kinds(source: Source) -> str:
+    """Say what the columns to learn from are."""
+    by_kind: dict[str, list[str]] = {"number": [], "boolean": [], "category": []}
+    for name, kind in source.kinds.items():
+        if name != source.target:
+            by_kind[kind].append(name)
+    plural = {"number": "numbers", "boolean": "booleans", "category": "categories"}
+    parts = []
+    for what, names in by_kind.items():
+        if names:
+            listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+            counted = f"{len(names)} {what if len(names) == 1 else plural[what]}"
+            parts.append(counted if what == "number" else f"{counted} ({listed})")
+    return ", ".join(parts)
+
+
+def _labels(task: str, source: Source, first: Batch, positive: str | None) -> tuple[Any, Any] | None:
+    """Return the labels, negative and positive, where they do not depend on the order of the rows."""
+    if task != "binary":
+        if positive is not None:
+            raise click.UsageError(f"--positive {positive} is for task binary; this one is {task}")
+        return None
+    found = _distinct(first)
+    if positive is None:
+        clear = len(found) > 1 and not isinstance(found[0], str)
+        return (min(found[:2]), max(found[:2])) if clear else None
+    value = _label(positive, found[0])
+    if value not in found and len(found) > 1:
+        listed = ", ".join(map(repr, found[:8]))
+        raise BadInput(f"--positive {positive}: no such label in the first rows, which have {listed}")
+    # a sorted file may begin with many rows of one label: read on to its first other one
+    for batch in chain([first], source.batches(first.position)):
+        for label in _distinct(batch):
+            if label != value:
+                return (label, value)
+    raise BadInput(f"--positive {positive}: every row has this label, and there is nothing to tell it from")
+
+
+def _distinct(batch: Batch) -> list[Any]:
+    """Return the labels of a batch in the order in which they turn up, as `labelled` reads them."""
+    import numpy as np
+
+    (batch,) = labelled("binary", batch, iter(()))
+    labels, places = np.unique(cast(Any, batch.y), return_index=True)
+    found: list[Any] = labels[np.argsort(places)].tolist()
+    return found
+
+
+def _label(text: str, like: Any) -> Any:
+    """Return the label that is written as ``text``, of the type of another one."""
+    if isinstance(like, str):
+        return text
+    if isinstance(like, bool):
+        known = {"true": True, "false": False}
+        if text.lower() in known:
+            return known[text.lower()]
+        raise BadInput(f"--positive {text}: the labels are true and false")
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadInput(f"--positive {text}: the labels are numbers, such as {like}") from None
+    return int(value) if value.is_integer() else value
+
+
 def labelled(task: str, first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
     """Read whole numbers as such where they are labels, and truth values as numbers for regression."""
     import numpy as np
@@ -214,13 +317,20 @@ def labelled(task: str, first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
         y: Any = batch.y
         if task == "regression":
             y = y.astype(np.float64)
-        elif y.dtype.kind == "f" and bool((y == np.round(y)).all()):
+        elif y.dtype.kind == "f" and bool(((y == np.round(y)) & (np.abs(y) < 2.0**53)).all()):
             y = y.astype(np.int64)
         yield replace(batch, y=y)
 
 
 def _model(
-    task: str, optimizer: str, lr: float | None, loss: str | None, l1: float, l2: float, skip_invalid: bool
+    task: str,
+    optimizer: str,
+    lr: float | None,
+    loss: str | None,
+    l1: float,
+    l2: float,
+    skip_invalid: bool,
+    labels: tuple[Any, Any] | None,
 ) -> Any:
     from .. import linear_model, optim
 
@@ -228,7 +338,7 @@ def _model(
     if loss is not None and loss not in names:
         raise click.UsageError(f"--loss {loss} is not for task {task}; choose {' or '.join(names)}")
     make = getattr(optim, OPTIMIZERS[optimizer])
-    learner = linear_model.LogisticRegression if task == "binary" else linear_model.LinearRegression
+    learner: Any = linear_model.LogisticRegression if task == "binary" else linear_model.LinearRegression
     try:
         return learner(
             optimizer=make() if lr is None else make(lr),
@@ -236,6 +346,7 @@ def _model(
             l1=l1,
             l2=l2,
             on_invalid="skip" if skip_invalid else "raise",
+            **({} if labels is None else {"labels": labels}),
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -252,8 +363,20 @@ def _metrics(task: str, names: tuple[str, ...], loss: str | None) -> tuple[str, 
     return tuple(name for name in DEFAULTS[task] if not (loss == "hinge" and name == "logloss"))
 
 
-def _advice(error: str, file: str, task: str) -> str:
+def _advice(error: str, file: str, source: Source) -> str:
+    """Put an error of the learner, whose way out is a call in Python, in terms of this command."""
     text = error if error.startswith(file) else f"{file}, {error}"
-    if task == "binary" and "a third one" in error:
-        text += "; if the target is a number to predict, use --task regression"
+    if "a third one" in text:
+        text = (
+            text.partition("; for more classes")[0] + "; the command learns two labels: take other rows out"
+        )
+        if source.kinds.get(source.target or "", "number") == "number":
+            text += ", or, if the target is a number to predict, use --task regression"
+    elif "which of them is the positive" in text:
+        text = re.sub(r"; say labels=.*", "; say --positive VALUE", text)
+    elif "lower the learning rate" in text:
+        text = text.partition("lower the learning rate")[0]
+        text += "lower --lr, or use --optimizer normalized, which needs no scaled columns"
+    elif re.search(r"row [\d,]+: (feature|the target is) ", text):
+        text += "; --skip-invalid leaves such rows out"
     return text

@@ -52,7 +52,14 @@ class Source(Protocol):
     """A stream of batches that can be continued from a position.
 
     Every batch but the last has the same number of rows, and memory does not grow with the stream.
+
+    Attributes
+    ----------
+    batch_rows
+        Rows of every batch but the last.
     """
+
+    batch_rows: int
 
     @property
     def kinds(self) -> Mapping[str, Kind]:

@@ -42,6 +42,8 @@ def select(
     for name in asked:
         if name not in seen:
             raise InputError(f"{where}: no column {name!r}; {nearest(name, names)}")
+    if target is not None and target in drop:
+        raise InputError(f"{where}: column {target!r} is the target and cannot be left out as well")
     chosen = [n for n in names if n != target and n not in drop and (columns is None or n in columns)]
     if not chosen:
         raise InputError(f"{where}: no columns left to learn from besides the target {target!r}")
@@ -55,13 +57,20 @@ class Categories:
     ----------
     numeric
         Names of the columns that take the first slots.
+    categorical
+        Names of the columns whose values will come.
     most
         Slots allowed in all: a column of identifiers would otherwise fill the memory.
     """
 
-    def __init__(self, where: str, numeric: Sequence[str], most: int) -> None:
+    def __init__(self, where: str, numeric: Sequence[str], categorical: Sequence[str], most: int) -> None:
         self._where = where
         self._names = list(numeric)
+        self._numeric = frozenset(numeric)
+        # Two columns can make the same name only if one's own begins with the other's and "=".
+        self._rivals = {
+            c: [d for d in categorical if c.startswith(f"{d}=") or d.startswith(f"{c}=")] for c in categorical
+        }
         self._slots: dict[str, dict[str, int]] = {}
         self._most = most
         self._frozen: tuple[str, ...] = tuple(self._names)
@@ -81,11 +90,27 @@ class Categories:
             if len(self._names) >= self._most:
                 raise InputError(
                     f"{self._where}: more than {self._most:,} columns and categories, {len(slots):,} of them "
-                    f"in column {column!r} (now {value!r}); leave that column out, or raise max_categories"
+                    f"in column {column!r} (now {value!r}); leave that column out (drop=[{column!r}], "
+                    f"--drop {column}), or raise max_categories"
                 )
+            self._refuse_twin(column, value)
             found = slots[value] = len(self._names)
             self._names.append(f"{column}={value}")
         return found
+
+    def _refuse_twin(self, column: str, value: str) -> None:
+        """Raise when another column already has the name that a value makes."""
+        name = f"{column}={value}"
+        twins = [f"column {name!r}"] if name in self._numeric else []
+        for rival in self._rivals[column]:
+            other = name.removeprefix(f"{rival}=")
+            if other != name and other in self._slots.get(rival, ()):
+                twins.append(f"{other!r} in column {rival!r}")
+        if twins:
+            raise InputError(
+                f"{self._where}: {value!r} in column {column!r} and {twins[0]} would both be the feature "
+                f"{name!r}; rename one of the columns"
+            )
 
 
 def one_hot(numbers: NDArray[np.float64], active: Sequence[NDArray[np.int64]], n_columns: int) -> SparseRows:

@@ -19,6 +19,7 @@ from ._window import Window
 SAMPLE = 1000  # rows that decide what a column is
 _REMEMBERED = 1_000_000  # distinct cells of a column whose value is kept
 _BOOLEANS = {"true": True, "false": False}
+_MARKERS = frozenset(["na", "n/a", "nan", "null", "none", "?"])  # of a missing number, in any case
 
 
 class CSV:
@@ -26,8 +27,10 @@ class CSV:
 
     What a column is gets decided by the first 1,000 rows: a number when every cell is one to Python's
     ``float`` (which every value equals to the bit), a boolean when every cell is "true" or "false" in any
-    case, else a category. A later cell that breaks this is an error with its line, unless `kinds` says
-    otherwise from the start. Cells may be quoted; a quoted cell may hold delimiters and newlines.
+    case, else a category. Empty cells do not count, nor do NA, N/A, NaN, null, None and ? (in any case)
+    among numbers, where they are missing values, too. A later cell that breaks this is an error with its
+    line, unless `kinds` says otherwise from the start. Cells may be quoted; a quoted cell may hold
+    delimiters and newlines.
 
     Parameters
     ----------
@@ -44,12 +47,18 @@ class CSV:
     kinds
         Kinds of columns that the first rows do not show, such as ``{"zip": "category"}``.
     missing
-        "error" refuses an empty cell or a NaN, "zero" reads it as 0, or as no category. A target may
-        never be missing.
+        "error" refuses an empty cell, a NaN, and NA and the like in a column of numbers; "zero" reads it
+        as 0, or as no category. A target may never be missing.
     delimiter
         One byte; None takes the most frequent of comma, semicolon, tab and bar in the header.
     max_categories
         Columns and categories allowed in all.
+
+    Attributes
+    ----------
+    doubtful
+        Columns that became categories though most of their cells are numbers, each with the first cell
+        that is not.
 
     Raises
     ------
@@ -83,6 +92,8 @@ class CSV:
             given = check_kinds(str(self.path), used, kinds)
             sample = self._sample(window)
             self.kinds: dict[str, Kind] = {n: given.get(n) or _kind(sample[n]) for n in used}
+            found = [n for n in self._features if self.kinds[n] == "category" and n not in given]
+            self.doubtful = {n: cell for n in found if (cell := _odd_one(sample[n])) is not None}
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
@@ -110,6 +121,11 @@ class CSV:
                 if c == 10 and not quoted and head[:k].strip():
                     at = k
                     break
+                if c == 13 and not quoted and head[k + 1 : k + 2] not in (b"\n", b"\r", b""):
+                    raise InputError(
+                        f"{self.path}, line 1: a line ends with a carriage return alone, as on old Macs; "
+                        "convert the line ends to newlines"
+                    )
         line = head[: at if at >= 0 else len(head)]
         try:
             text = line.decode().lstrip(" \r\n")
@@ -125,7 +141,10 @@ class CSV:
             raise ValueError(f"delimiter={delimiter!r}: one ASCII character is needed")
         self._delimiter = ord(delimiter)
         window.skip(min(len(line) + 1, window.end))
-        names = [n.strip() for n in next(csv.reader([text.rstrip("\r\n")], delimiter=delimiter))]
+        try:
+            names = [n.strip() for n in next(csv.reader([text.rstrip("\r\n")], delimiter=delimiter))]
+        except csv.Error as error:
+            raise InputError(f"{self.path}, line 1: the header cannot be read ({error})") from error
         if all(_is_number(n) for n in names):
             raise InputError(
                 f"{self.path}, line 1: {text.strip()[:60]!r} holds numbers; a header with names is needed"
@@ -156,9 +175,10 @@ class CSV:
         """Yield batches from ``start``, the position of an earlier batch (default: the beginning)."""
         at = self._start if start is None else start
         numeric = [n for n in self._features if self.kinds[n] != "category"]
-        categories = Categories(str(self.path), numeric, self.max_categories)
+        categorical = [n for n in self._features if self.kinds[n] == "category"]
+        categories = Categories(str(self.path), numeric, categorical, self.max_categories)
         texts = {name: self._text(name, categories) for name, kind in self.kinds.items() if kind != "number"}
-        active = [texts[n] for n in self._features if self.kinds[n] == "category"]
+        active = [texts[n] for n in categorical]
         booleans = [(j, texts[n]) for j, n in enumerate(numeric) if n in texts]
         numbers = [
             *numeric,
@@ -255,19 +275,17 @@ class _Reader:
         source, name = self._source, self._source._names[column]
         text = self.decode(self._window.bytes_at(begin, end), begin, name)
         try:
-            value = float(text) if text else np.nan
+            value = float(text) if text and not _is_marker(text) else np.nan
         except ValueError:
             if name == source.target:
                 advice = "the target must be a number in every row, as in the first ones"
             else:
-                advice = (
-                    f"where the first rows have numbers; tell kinds={{{name!r}: 'category'}} if it is one"
-                )
+                advice = f"where the first rows have numbers; {_category(name)}"
             raise InputError(f"{self.line(begin)}: column {name!r} is {text!r}, {advice}") from None
         if np.isnan(value):
             if source.missing == "zero" and name != source.target:
                 return 0.0
-            raise self.missing(begin, name)
+            raise self.missing(begin, name, text)
         return value
 
     def _error(self, status: int, where: int, fields: int) -> InputError:
@@ -280,12 +298,13 @@ class _Reader:
         found = f"{fields}" if fields <= p else f"more than {p}"
         return InputError(f"{line}: {found} fields, where the header has {p}")
 
-    def missing(self, at: int, name: str) -> InputError:
-        """Return the error for a cell without a value."""
+    def missing(self, at: int, name: str, text: str = "") -> InputError:
+        """Return the error for a cell without a value, which is empty or says so in words."""
         if name == self._source.target:
             return InputError(f"{self.line(at)}: the target {name!r} is missing; take the row out")
+        found = f"{text!r}, a missing value" if text else "empty"
         return InputError(
-            f"{self.line(at)}: column {name!r} is empty or NaN; fill it in, or read missing values as zero "
+            f"{self.line(at)}: column {name!r} is {found}; fill it in, or read missing values as zero "
             "(missing='zero', --missing zero)"
         )
 
@@ -353,7 +372,7 @@ class _Text(dict[bytes, Any]):
         except ValueError:
             raise InputError(
                 f"{reader.line(at)}: column {self._name!r} is {text!r}, where the first rows have only true "
-                f"and false; tell kinds={{{self._name!r}: 'category'}} if it is one"
+                f"and false; {_category(self._name)}"
             ) from None
 
     def __missing__(self, cell: bytes) -> Any:
@@ -387,10 +406,26 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _is_marker(text: str) -> bool:
+    return text.strip().lower() in _MARKERS
+
+
+def _category(name: str) -> str:
+    return f"if it is a category, say so (kinds={{{name!r}: 'category'}}, --category {name})"
+
+
+def _odd_one(cells: list[str]) -> str | None:
+    """Return the first cell that is not a number where most are, else None."""
+    odd = [c for c in cells if c and not _is_marker(c) and not _is_number(c)]
+    numbers = sum(map(_is_number, cells))
+    return odd[0] if odd and numbers > len(odd) else None
+
+
 def _kind(cells: list[str]) -> Kind:
-    """Return what a column of these cells is; empty ones do not count."""
+    """Return what a column of these cells is; empty ones do not count, nor words for missing numbers."""
     filled = [c for c in cells if c]
-    if all(_is_number(c) for c in filled):
+    certain = [c for c in filled if not _is_marker(c)]
+    if all(_is_number(c) for c in certain) and (certain or not filled):
         return "number"
     if all(c.strip().lower() in _BOOLEANS for c in filled):
         return "boolean"

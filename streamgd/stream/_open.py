@@ -16,6 +16,16 @@ _TABLES: dict[str, Any] = {".csv": CSV, ".tsv": CSV, ".txt": CSV, ".parquet": Pa
 _SPARSE = (".svm", ".svmlight", ".libsvm")
 
 
+def _suffix(path: Path) -> str:
+    """Return the end of a name that tells the format, without ``.gz``."""
+    return (Path(path.stem) if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def is_svmlight(path: str | Path) -> bool:
+    """Return whether a file of this name is read as svmlight."""
+    return _suffix(Path(path)) in _SPARSE
+
+
 def open_file(
     path: str | Path,
     target: str | None = None,
@@ -68,13 +78,14 @@ def open_file(
         raise FileNotFoundError(f"no file {str(path)!r}" + (f"; {hint}" if hint.startswith("did") else ""))
     if path.is_dir():
         raise InputError(f"{path} is a folder; name one file")
-    suffix = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
-    suffix = suffix.lower()
+    suffix = _suffix(path)
     if batch_rows < 1:
         raise ValueError(f"batch_rows={batch_rows}: at least 1 is needed")
     if suffix in _SPARSE:
         if drop or columns is not None or missing != "error":
-            raise InputError(f"{path}: drop, columns and missing have no meaning in an svmlight file")
+            raise InputError(
+                f"{path}: drop, columns and missing (--drop, --missing) have no meaning in an svmlight file"
+            )
         return SVMLight(path, batch_rows)
     if suffix not in _TABLES or (suffix in (".parquet", ".pq") and path.suffix.lower() == ".gz"):
         raise InputError(

@@ -123,7 +123,7 @@ class Parquet:
         row = 0 if start is None else start["row"]
         numeric = [n for n in self._features if self.kinds[n] != "category"]
         texts = [n for n in self._features if self.kinds[n] == "category"]
-        categories = Categories(str(self.path), numeric, self.max_categories)
+        categories = Categories(str(self.path), numeric, texts, self.max_categories)
         for table in self._tables(row):
             n = table.num_rows
             numbers = np.empty((n, len(numeric)), dtype=self._dtype if not texts else np.float64)
