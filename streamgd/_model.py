@@ -262,7 +262,11 @@ class CompiledModel:
         control[f.SCALARS] = self._scalars.ctypes.data
         control[f.RATES] = self._rates.ctypes.data
         control[f.HYPER] = self._hp.ctypes.data
-        control[f.GIVEN] = self._given.ctypes.data
+        control[f.GIVEN] = given = self._given.ctypes.data
+        # A dict becomes the one row of a job: these are its arrays.
+        control[f.VALUES] = control[f.X]
+        control[f.STARTS] = self._control.ctypes.data + 8 * f.BEGIN
+        control[f.TARGETS], control[f.SAMPLE_WEIGHTS], control[f.OUTPUTS] = given, given + 8, given + 16
         if isinstance(self._targets, Labels):
             self._negative, self._positive = self._targets.pair
             if self._positive is None:  # predictions cannot be named: Python has to look at each

@@ -124,7 +124,7 @@ def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., An
     take_scalars = jit(access.TAKE[optimizer_class.n_scalars])
     put_scalars = jit(access.PUT[optimizer_class.n_scalars])
     zero_sums, add = jit(access.TAKE[optimizer_class.n_sums]), jit(access.ADD[optimizer_class.n_sums])
-    scans = optimizer_class.overrides("scan")
+    scans, own_row = optimizer_class.overrides("scan"), optimizer_class.overrides("row")
     importance_aware = optimizer_class.importance_aware
     own_update = loss_class.overrides("update")
     with_intercept = optimizer_class.intercept_feature
@@ -151,14 +151,15 @@ def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., An
         d = gradient(loss, y, z)
         if not (abs(h * d) <= LIMIT):
             return f.OVERFLOW, z
-        g = min(max(h * d, -clip), clip)
+        g = clip if h * d > clip else (-clip if h * d < -clip else h * d)
         if not (abs(g) * (1.0 + size) <= LIMIT):
             return f.OVERFLOW, z
         lr, next_lr, intercept_lr = rates[r, 0], rates[r, 1], rates[r, 2]
         one = 1.0 if intercept_lr != 0.0 else 0.0  # the value of an intercept that is a feature
 
-        sums = zero_sums(nothing, 0)
+        sums = ()
         if scans:
+            sums = zero_sums(nothing, 0)
             for k in range(n):
                 s = slot_at(index, j, k)
                 w, new, part = scan(optimizer, weights[s], load(slots, s), value_at(values, i, k), d, h)
@@ -171,8 +172,11 @@ def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., An
                 put(scalars, intercept_slots, new)
                 sums = add(sums, part)
 
-        state, c = row(optimizer, take_scalars(scalars, OPTIMIZER), sums, z, y, d, h, lr, scalars[T])
-        put_scalars(scalars, OPTIMIZER, state)
+        if own_row:
+            state, c = row(optimizer, take_scalars(scalars, OPTIMIZER), sums, z, y, d, h, lr, scalars[T])
+            put_scalars(scalars, OPTIMIZER, state)
+        else:
+            c = (lr,)
         if importance_aware:
             if own_update:
                 c = (update(loss, z, y, c[0], c[1]),) + c[1:]  # noqa: RUF005  Numba fails on *
@@ -222,7 +226,7 @@ def learn(pieces: Pieces) -> Any:
     """
     dense = inlined(learn_row_body(pieces, jitable, access.DENSE_VECTOR))
     sparse = inlined(learn_row_body(pieces, jitable, access.SPARSE_ROW))
-    read = inlined(read_dict)
+    read = jitable(read_dict)
     n_slots = max(1, pieces[1].n_slots)
     length = n_scalars(pieces[1])
     n_hyper = hyper_parts(pieces)[-1] + 1
@@ -237,20 +241,9 @@ def learn(pieces: Pieces) -> Any:
             return f.NOT_READ  # a user's None
         if c[f.BUSY] != 0:
             return f.IS_BUSY
-        capacity = c[f.CAPACITY]
-        scratch = carray(doubles_at(c[f.X]), (capacity,))
-        if is_job:
-            i, last, kind, skip = c[f.ROW], c[f.LAST], c[f.KIND], c[f.SKIP] != 0
-            n_values = c[f.COLUMNS]
-            values = carray(doubles_at(c[f.VALUES]), (last,))
-            singles = carray(singles_at(c[f.VALUES]), (last,))
-            index = carray(words_at(c[f.COLUMNS]), (last,))
-            starts = carray(words_at(c[f.STARTS]), (last,))
-            targets = carray(doubles_at(c[f.TARGETS]), (last,))
-            sample_weights = carray(doubles_at(c[f.SAMPLE_WEIGHTS]), (last,))
-            outputs = carray(doubles_at(c[f.OUTPUTS]), (last,))
-            weight_step = c[f.WEIGHT_STEP]
-        else:
+        i, last = c[f.ROW], c[f.LAST]
+        if not is_job:
+            # Make the dict the one row of a job; the rest of its words never change.
             count = read(address_of(x_object), c, True)
             if count < 0:
                 return count
@@ -266,22 +259,24 @@ def learn(pieces: Pieces) -> Any:
             h = read_number(address_of(w_object), c)
             if not (0.0 <= h <= LIMIT):
                 return f.NOT_WEIGHT
-            i, last, skip = 0, 1, False
-            n_values = count & 0xFFFFFFFF
-            kind = f.SPARSE if n_values == count else f.DENSE64
-            values = scratch
-            singles = carray(singles_at(c[f.X]), (last,))
-            index = carray(words_at(c[f.SLOT]), (last,))
-            c[f.BEGIN] = 0
-            c[f.END] = n_values
-            starts = carray(words_at(control + 8 * f.BEGIN), (last,))
-            targets = carray(doubles_at(c[f.GIVEN]), (last,))
-            targets[0] = y
-            sample_weights = carray(doubles_at(c[f.GIVEN] + 8), (last,))
-            sample_weights[0] = h
-            outputs = carray(doubles_at(c[f.GIVEN] + 16), (last,))
-            weight_step = 0
-
+            given = carray(doubles_at(c[f.GIVEN]), (3,))
+            given[0] = y
+            given[1] = h
+            n = count & 0xFFFFFFFF
+            c[f.END] = n
+            c[f.KIND] = f.SPARSE if n == count else f.DENSE64
+            c[f.COLUMNS] = c[f.SLOT] if n == count else n
+            last = 1
+        capacity, kind, n_values = c[f.CAPACITY], c[f.KIND], c[f.COLUMNS]
+        weight_step, skip = c[f.WEIGHT_STEP], c[f.SKIP] != 0
+        scratch = carray(doubles_at(c[f.X]), (capacity,))
+        values = carray(doubles_at(c[f.VALUES]), (last,))
+        singles = carray(singles_at(c[f.VALUES]), (last,))
+        index = carray(words_at(c[f.COLUMNS]), (last,))
+        starts = carray(words_at(c[f.STARTS]), (last,))
+        targets = carray(doubles_at(c[f.TARGETS]), (last,))
+        sample_weights = carray(doubles_at(c[f.SAMPLE_WEIGHTS]), (last,))
+        outputs = carray(doubles_at(c[f.OUTPUTS]), (last,))
         scalars = carray(doubles_at(c[f.SCALARS]), (length,))
         weights = carray(doubles_at(c[f.WEIGHTS]), (capacity,))
         charged = carray(doubles_at(c[f.CHARGED]), (capacity,))
@@ -349,7 +344,7 @@ def predict_one(pieces: Pieces) -> Any:
     dense = inlined(output_body(pieces, jitable, access.DENSE_VECTOR))
     sparse = inlined(output_body(pieces, jitable, access.SPARSE_ROW))
     mean, make_loss, loss_hyper = jitable(pieces[0].mean), pieces[0].struct, jitable(take_hyper(pieces[0]))
-    read = inlined(read_dict)
+    read = jitable(read_dict)
     n_slots = max(1, pieces[1].n_slots)
     length = n_scalars(pieces[1])
     n_hyper = hyper_parts(pieces)[-1] + 1
@@ -492,7 +487,7 @@ def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Any:
                 d = h * gradient(loss, y[i], z)
                 if not (abs(d) <= LIMIT):
                     return f.OVERFLOW, i
-                g = min(max(d, -clip), clip)
+                g = clip if d > clip else (-clip if d < -clip else d)
                 if not (abs(g) * (1.0 + size) <= LIMIT):
                     return f.OVERFLOW, i
                 for k in range(n):
