@@ -77,11 +77,6 @@ OVERFLOW = -7  # the raw output or the gradient is not finite or too large
 REFILL = -8  # the table of rates is used up
 IS_BUSY = -9
 ADOPT = -10  # the stream has other key objects than the model: take them over
-STATUS_NAMES = {
-    OK: "OK", NOOP: "NOOP", NOT_READ: "NOT_READ", NOT_TARGET: "NOT_TARGET", NOT_WEIGHT: "NOT_WEIGHT",
-    BAD_ROW: "BAD_ROW", BAD_TARGET: "BAD_TARGET", BAD_WEIGHT: "BAD_WEIGHT", OVERFLOW: "OVERFLOW",
-    REFILL: "REFILL", IS_BUSY: "IS_BUSY", ADOPT: "ADOPT",
-}  # fmt: skip
 
 DENSE = 1 << 40  # flag in the reader's count: every value stands in its slot's position
 

@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import math
-import os
 import random
 import re
 import tracemalloc
@@ -23,8 +22,6 @@ from sklearn.datasets import load_svmlight_file
 from streamgd import linear_model, stream
 from streamgd.kernels import parse
 from streamgd.stream import InputError, _window
-
-DATA = Path(os.environ.get("STREAMGD_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def rows_of(batches):
@@ -379,10 +376,8 @@ def test_svmlight_equals_scikit_learn(tmp_path, small_window, first_index, name,
         assert row == dict(zip(map(str, X.indices[lo:hi].tolist()), X.data[lo:hi].tolist(), strict=True))
 
 
-def test_real_svmlight_equals_scikit_learn():
-    path = DATA / "news20.svm.gz"
-    if not path.exists():
-        pytest.skip("the real streams are not here (set STREAMGD_DATA)")
+def test_real_svmlight_equals_scikit_learn(data):
+    path = data / "news20.svm.gz"
     X, y = load_svmlight_file(str(path), zero_based=False)
     at = 0
     for batch in stream.open_file(path, batch_rows=4096):

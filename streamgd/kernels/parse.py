@@ -21,10 +21,9 @@ MORE: Final = 1  # the window ends inside a row, or where one ends
 RAGGED: Final = 2
 OPEN_QUOTE: Final = 3
 AFTER_QUOTE: Final = 4
-BAD_LABEL: Final = 5
-BAD_PAIR: Final = 6
-QUERY_ID: Final = 7
-UNSORTED: Final = 8
+BAD_PAIR: Final = 5
+QUERY_ID: Final = 6
+UNSORTED: Final = 7
 
 _NEWLINE, _RETURN, _SPACE, _TAB, _QUOTE, _HASH, _COLON = 10, 13, 32, 9, 34, 35, 58
 _PLUS, _MINUS, _DOT, _ZERO, _NINE = 43, 45, 46, 48, 57
