@@ -55,11 +55,12 @@ from ._jit import (
     WEIGHTS, SLOTS, CHARGED, SCALARS,  # addresses of the state
     RATES, N_RATES, RATE_STEP, RATES_START,  # table of coming rates
     HYPER,  # address of the hyper-parameters
+    LOSSES, WINDOW,  # address of the losses that a scheduler will look at, and how many it wants
     ROW, LAST, SKIPPED,  # of a job: the next row, the end, rows skipped so far
     KIND, VALUES, COLUMNS, STARTS,  # of a job: layout, values, column of each (or how many), row starts
     TARGETS, SAMPLE_WEIGHTS, WEIGHT_STEP, OUTPUTS, SKIP, RELEASE,
-) = range(49)  # fmt: skip
-N_WORDS = 49
+) = range(51)  # fmt: skip
+N_WORDS = 51
 
 # Layouts of a job's rows.
 DENSE64, DENSE32, SPARSE = range(3)
@@ -74,7 +75,7 @@ BAD_ROW = -4  # a feature is NaN, infinite or too large
 BAD_TARGET = -5
 BAD_WEIGHT = -6
 OVERFLOW = -7  # the raw output or the gradient is not finite or too large
-REFILL = -8  # the table of rates is used up
+REFILL = -8  # the table of rates is used up, losses are to be looked at, or penalties folded in
 IS_BUSY = -9
 ADOPT = -10  # the stream has other key objects than the model: take them over
 

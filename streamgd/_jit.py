@@ -144,7 +144,12 @@ def fingerprint(pieces: Iterable[Any]) -> str:
 
 
 def bind(
-    body: Callable[..., Any], signature: tuple[Any, ...], pieces: tuple[type, ...], *, nogil: bool
+    body: Callable[..., Any],
+    signature: tuple[Any, ...],
+    pieces: tuple[type, ...],
+    *,
+    nogil: bool,
+    variant: str = "",
 ) -> Any:
     """Compile ``body`` for ``signature`` and return a class whose ``call`` is the compiled entry point.
 
@@ -153,7 +158,7 @@ def bind(
     """
     # A name of its own for each combination gives each an index file of its own in the cache:
     # processes that compile different combinations at once cannot overwrite each other's.
-    identity = "-".join(f"{p.__module__}.{p.__qualname__}" for p in pieces) + str(signature)
+    identity = "-".join(f"{p.__module__}.{p.__qualname__}" for p in pieces) + variant + str(signature)
     name = f"{body.__name__}_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     body.__name__ = body.__qualname__ = name
     cached = all(importable(p) for p in pieces)

@@ -16,7 +16,7 @@ from ._jit import LIMIT
 from ._job import Job
 from ._model import CompiledModel, Floats, NotBound
 from ._targets import Labels
-from .kernels import linear
+from .kernels import coordinate, linear
 
 CHUNK = 1 << 23  # values a kernel reads before it returns to Python: some 20 to 50 ms
 ONE = np.ones(1)
@@ -117,8 +117,11 @@ class LinearLearner(CompiledModel):
         elif len(self._features) > self._control[f.N_KEYS]:
             self._publish()
 
-    def _run(self, job: Job) -> int:
-        """Run a job to its end or to a row that is refused; the table of rates is renewed on the way."""
+    def _run(self, job: Job, state: tuple[Floats, Floats, Floats] | None = None) -> int:
+        """Run a job, on a copy of some features' ``state`` if it has one, to its end or to a refused row.
+
+        The table of rates is renewed on the way, schedules look at losses, and penalties are folded in.
+        """
         if self._kernel is NotBound:
             self._kernel = linear.learn(self._pieces)
         while True:
@@ -129,6 +132,8 @@ class LinearLearner(CompiledModel):
             status: int = self._kernel.call(None, None, None, job.words)
             if status != f.REFILL:
                 return status
+            if self._bound_penalty.full(self._penalty_totals):
+                self._fold_penalty(self._bound_penalty, [] if state is None else [(state[0], state[2])])
 
     def _forget_features(self, n: int) -> None:
         if self._features.n_indexed > n:
@@ -367,6 +372,7 @@ class LinearLearner(CompiledModel):
         """Run the kernel over all rows; return its last status and the row where it stopped."""
         slots, same = self._column_slots(rows)
         job = Job(self._control)
+        state = None
         if not same:
             # Columns in another order, or of only some features: the kernel gets a copy of their state.
             state = self._state_of(slots)
@@ -379,9 +385,9 @@ class LinearLearner(CompiledModel):
         try:
             while job.words[f.ROW] < rows.n and status == f.OK:
                 job.words[f.LAST] = min(rows.n, job.words[f.ROW] + chunk)
-                status = self._run(job)
+                status = self._run(job, state)
         finally:
-            if not same:
+            if state is not None:
                 self._weights[slots], self._slots[:, slots], self._charged[slots] = state
             self.n_invalid += int(job.words[f.SKIPPED])
         return status, int(job.words[f.ROW])
@@ -413,9 +419,10 @@ class LinearLearner(CompiledModel):
         ValueError, TypeError
             When a value is bad, with its row in the attribute ``row``; the model is as it was.
         """
-        if self.optimizer.overrides("scan"):
+        rule = self.optimizer.rule
+        if rule.per_sample:
             raise ValueError(
-                f"{type(self.optimizer).__name__} is defined sample by sample: call learn_rows, or choose "
+                f"{type(rule).__name__} is defined sample by sample: call learn_rows, or choose "
                 "another optimizer for mini-batches"
             )
         rows = _rows.rows(X, columns)
@@ -430,7 +437,8 @@ class LinearLearner(CompiledModel):
             try:
                 rows, codes, targets, h, n_skipped = self._without_bad_rows(rows, codes, targets, h)
                 slots, same = self._column_slots(rows)
-                kernel = linear.learn_batch(self._pieces, rows.values.dtype.char, rows.values.ndim)
+                kernel = coordinate.learn_batch(self._pieces, rows.values.dtype.char, rows.values.ndim)
+                losses = np.empty(len(codes))
                 state = (self._weights, self._slots, self._charged)
                 if not same:
                     state = self._state_of(slots)
@@ -439,7 +447,7 @@ class LinearLearner(CompiledModel):
                 position = (self.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
                 status, row = kernel.call(
                     self._hp, *state, self._scalars, rows.values, rows.index, rows.starts,
-                    codes, h, self._rates, position, np.empty(rows.n_columns),
+                    codes, h, self._rates, position, np.empty(rows.n_columns), losses,
                 )  # fmt: skip
                 if status < 0:
                     raise overflow() if row < 0 else self._refused(status, row, rows, targets, h)
@@ -453,6 +461,8 @@ class LinearLearner(CompiledModel):
             if not same:
                 self._weights[slots], self._slots[:, slots], self._charged[slots] = state
             self._clock_jumped()
+            if self._pieces.monitored:
+                self._report(losses)
             self._commit_targets(draft)
             self._y_name = getattr(y, "name", None)
 
@@ -491,10 +501,10 @@ class LinearLearner(CompiledModel):
         with self._lock:
             slots = [self._features.get(name) for name in self._column_names(rows)]
             known = _rows.some_columns(rows, [k for k, slot in enumerate(slots) if slot is not None])
-            weights, state, _ = self._state_of(np.array([s for s in slots if s is not None], dtype=np.int64))
+            state = self._state_of(np.array([s for s in slots if s is not None], dtype=np.int64))
             kernel = linear.predict_rows(self._pieces, known.values.dtype.char, known.values.ndim)
             scalars = self._scalars.copy()
-            bad = kernel.call(self._hp, weights, state, scalars, known.values, known.index, known.starts, out)
+            bad = kernel.call(self._hp, *state, scalars, known.values, known.index, known.starts, out)
         if bad < rows.n and self.on_invalid == "raise":
             raise self._refused(f.BAD_ROW, bad, rows, ONE, ONE)
         return rows, out

@@ -1,4 +1,4 @@
-"""What a compiled model is made of: parameters, the arrays of its state, the table of coming rates."""
+"""What a compiled model is made of: parameters, and the arrays of its state."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 
 from . import _features as f
 from ._errors import real
+from ._rates import Timed
 from ._targets import Labels, Numbers
-from .kernels import linear
+from .kernels.pieces import AVERAGED, INTERCEPT, N_LOSSES, OPTIMIZER, PENALTY, PENALTY_2, Pieces, T
 from .optim import SGD, _accept, initializers, penalties
-from .optim.base import Initializer, Loss, Optimizer, Penalty, Scheduler
+from .optim.averager import Averager
+from .optim.base import Initializer, Loss, Optimizer, Penalty
 
 Floats = NDArray[np.float64]
-
-N_RATES = 1024  # rates that are computed at once
-LARGEST_RATE = 1e100
 
 
 class NotBound:
@@ -44,7 +43,7 @@ class NotBoundToPredict:
         return math.nan
 
 
-class CompiledModel:
+class CompiledModel(Timed):
     """Parameters and state of a linear learner. `LinearLearner` adds learning and predicting.
 
     The state is arrays that the learner owns: ``weights``, one row of ``slots`` for each float that
@@ -57,22 +56,27 @@ class CompiledModel:
 
     PARAMETERS: ClassVar[frozenset[str]] = frozenset(
         {"optimizer", "loss", "l2", "l1", "intercept_lr", "clip_gradient", "initializer", "on_invalid"}
+        | {"penalty", "late"}
     )
     _RUNTIME: ClassVar[frozenset[str]] = frozenset(
-        {"_hp", "_pieces", "_rates", "_given"}
+        {"_hp", "_bound_penalty", "_rates", "_given"}
         | {"_scratch", "_scratch_slots", "_lock", "_last_columns", "_configured"}
     )
     _default_loss: ClassVar[type[Loss]]
 
-    optimizer: Optimizer
+    optimizer: Optimizer | Averager
     loss: Loss
     l2: float
     l1: float
+    penalty: Penalty | None
+    late: Literal["global", "fresh"]
     intercept_init: float
-    intercept_lr: Scheduler
     clip_gradient: float
     initializer: Initializer
     on_invalid: Literal["raise", "skip"]
+    _weights: Floats
+    _slots: Floats
+    _charged: Floats
     _scratch: Floats
     _scratch_slots: NDArray[np.int64]
 
@@ -86,6 +90,8 @@ class CompiledModel:
         intercept_lr: Any,
         clip_gradient: float,
         initializer: Any,
+        penalty: Penalty | None,
+        late: Literal["global", "fresh"],
         on_invalid: Literal["raise", "skip"],
         targets: Numbers | Labels,
     ) -> None:
@@ -97,6 +103,8 @@ class CompiledModel:
         self.intercept_init = real(intercept_init, "intercept_init")
         self.intercept_lr = intercept_lr
         self.clip_gradient = clip_gradient
+        self.penalty = penalty
+        self.late = late
         self.initializer = initializers.Zeros() if initializer is None else initializer
         self.on_invalid = on_invalid
         self.n_invalid = 0
@@ -104,11 +112,10 @@ class CompiledModel:
         self._features = f.Features()
         self._y_name: Any = None
         self._epochs: int | None = None
-        self._scalars = np.zeros(linear.n_scalars(type(self.optimizer)))
-        self._scalars[linear.INTERCEPT] = self.intercept_init
-        self._weights = np.zeros(0)
-        self._charged = np.zeros(0)
-        self._slots = np.zeros((max(1, self.optimizer.n_slots), 0))
+        self._pieces = self._chosen_pieces()
+        for name, shape in self._state_shapes(self._pieces, 0).items():
+            self.__dict__[name] = np.zeros(shape)
+        self._scalars[INTERCEPT] = self.intercept_init
         self._start()
 
     # -- parameters ----------------------------------------------------------------------------
@@ -150,7 +157,13 @@ class CompiledModel:
         if name == "initializer":
             return _accept.initializer(value, what)
         if name == "intercept_lr":
-            return _accept.scheduler(value, what)
+            return value if value == "optimizer" else _accept.scheduler(value, what)
+        if name == "penalty":
+            return value if value is None else _accept.penalty(value, what)
+        if name == "late":
+            if value not in ("global", "fresh"):
+                raise ValueError(f"{what}: got {value!r}; it is 'global' or 'fresh'")
+            return value
         if name == "on_invalid":
             if value not in ("raise", "skip"):
                 raise ValueError(f"{what}: got {value!r}; it is 'raise' or 'skip'")
@@ -160,36 +173,96 @@ class CompiledModel:
         return float(value)
 
     def _penalty(self) -> Penalty:
-        if (self.l1 or self.l2) and not self.optimizer.penalties:
+        if (self.l1 or self.l2) and self.penalty is not None:
+            raise ValueError(f"penalty={self.penalty!r} beside l1={self.l1} and l2={self.l2}; give it both")
+        if self.penalty is not None:
+            chosen = self.penalty
+        else:
+            chosen = penalties.ElasticNet(self.l1, self.l2) if self.l1 else penalties.L2(self.l2)
+        rule = self.optimizer.rule
+        if chosen != penalties.L2(0.0) and not rule.penalties:
+            advice = "give it its own l1 and l2" if hasattr(rule, "l1") else "leave them 0, or use AdaGrad"
+            raise ValueError(f"{type(rule).__name__} takes no l1 or l2 penalty; {advice}")
+        if isinstance(self.optimizer, Averager) and chosen.overrides("current"):
             raise ValueError(
-                f"{type(self.optimizer).__name__} takes no l1 or l2 penalty; leave them 0, or use AdaGrad"
+                f"{type(chosen).__name__} shrinks absent weights, which Averager cannot follow; use l1 and l2"
             )
-        return penalties.ElasticNet(self.l1, self.l2) if self.l1 else penalties.L2(self.l2)
+        return chosen
+
+    def _chosen_pieces(self) -> Pieces:
+        """Return what kernels are compiled from, by the parameters as they are."""
+        rule = self.optimizer.rule
+        return Pieces(
+            type(self.loss),
+            type(rule),
+            type(self._penalty()),
+            averaged=isinstance(self.optimizer, Averager),
+            intercept=rule.intercept_feature or self.intercept_lr == "optimizer",
+            fresh=self.late == "fresh",
+            monitored=self._window() > 0,
+        )
+
+    @staticmethod
+    def _state_shapes(pieces: Pieces, n: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the state's arrays for ``n`` features (or room for as many), all float64."""
+        return {
+            "_weights": (n,),
+            "_slots": (max(1, pieces.n_slots), n),
+            "_charged": (n,),
+            "_scalars": (pieces.n_scalars,),
+        }
 
     def _configure(self) -> None:
         """Bring what derives from the parameters up to date; kernels are bound when they are needed."""
-        penalty = self._penalty()
-        old = self.__dict__.get("_pieces")
-        self._pieces: linear.Pieces = (type(self.loss), type(self.optimizer), type(penalty))
-        hyper = (*self.loss.hyper(), *self.optimizer.hyper(), *penalty.hyper(), self.clip_gradient)
+        penalty, pieces = self._penalty(), self._chosen_pieces()
+        old = self._pieces if self.__dict__.get("_configured") else None
+        averager = self.optimizer if isinstance(self.optimizer, Averager) else None
+        average = (averager.start, averager.gamma) if averager else (0, 0)
+        parts = (self.loss, self.optimizer.rule, penalty)
+        hyper = [*(number for part in parts for number in part.hyper()), self.clip_gradient, *average]
         if old is not None:
             n = len(self._features)
             self._weights[n:] = self.initializer.values(n, len(self._weights))  # may fail: before all else
-        previous = [self.__dict__.get(name) for name in ("_hp", "_scalars", "_slots")]
+        previous = [self.__dict__.get(name) for name in ("_hp", "_scalars", "_slots", "_losses")]
+        if old is not None and old.penalty is not pieces.penalty:
+            self._fold_penalty(penalty, [])
+        self._pieces, self._bound_penalty = pieces, penalty
         self._hp = np.array(hyper)
         self._kernel: Any = NotBound
         self._predict_kernel: Any = NotBoundToPredict
-        if old is not None and old[1] is not self._pieces[1]:
-            # Another optimizer starts anew, with its own count of updates, as in river.
-            kept = self._scalars[: linear.OPTIMIZER].copy()
-            self._scalars = np.zeros(linear.n_scalars(self._pieces[1]))
-            self._scalars[: linear.OPTIMIZER] = kept
-            self._scalars[linear.T] = 0.0
-            self._slots = np.zeros((max(1, self.optimizer.n_slots), len(self._weights)))
+        if old is not None and old.layout != pieces.layout:
+            self._scalars, self._slots = self._state_anew(pieces, len(self._weights))
+        self._begin_to_monitor()
         if old is not None:
             self._publish()
         self._control[f.N_RATES] = 0
         del previous  # alive until the control block had the new ones
+
+    def _state_anew(self, pieces: Pieces, n: int) -> tuple[Floats, Floats]:
+        """Return scalars and slots of another optimizer, with its own count of updates, as in river."""
+        shapes = self._state_shapes(pieces, n)
+        scalars = np.zeros(shapes["_scalars"])
+        scalars[:OPTIMIZER] = self._scalars[:OPTIMIZER]
+        scalars[[T, AVERAGED]] = 0.0
+        return scalars, np.zeros(shapes["_slots"])
+
+    def _fold_penalty(self, following: Penalty, copies: list[tuple[Floats, Floats]]) -> None:
+        """Bring weights up to date with the penalty, and begin its totals, or those of another, anew.
+
+        ``copies`` are weights and charges of some features that a job works on in place of the model's.
+        """
+        penalty, totals, n = self._bound_penalty, self._penalty_totals, len(self._features)
+        for weights, charged in [(self._weights[:n], self._charged[:n]), *copies]:
+            if penalty.overrides("current"):
+                pairs = zip(weights.tolist(), charged.tolist(), strict=True)
+                weights[:] = [penalty.current(w, q, totals) for w, q in pairs]
+            # as `settle` leaves it at totals of 0
+            charged[:] = 1.0 if following.overrides("current") else 0.0
+        self._scalars[[PENALTY, PENALTY_2]] = 0.0
+
+    @property
+    def _penalty_totals(self) -> tuple[float, float]:
+        return float(self._scalars[PENALTY]), float(self._scalars[PENALTY_2])
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -217,6 +290,7 @@ class CompiledModel:
         self._control = f.new_control()
         self._given = np.zeros(3)  # target, weight and output of a dict
         self._rates = np.zeros((1, 3))
+        self._bound_penalty = self._penalty()
         self._last_columns: tuple[list[Hashable], NDArray[np.int64], bool] | None = None
         self._configure()
         self._grow(16)
@@ -232,15 +306,14 @@ class CompiledModel:
                 capacity *= 2
         # First all that can fail (memory, a user's initializer), then all changes at once: an error or an
         # interrupt half-way would leave a control block with the addresses of arrays that are freed.
-        weights = np.empty(capacity)
-        weights[:n] = self._weights
-        weights[n:] = self.initializer.values(n, capacity)
-        slots = np.zeros((len(self._slots), capacity))
-        slots[:, :n] = self._slots
-        charged = np.zeros(capacity)
-        charged[:n] = self._charged
-        new = {"_weights": weights, "_slots": slots, "_charged": charged}
-        new["_scratch"], new["_scratch_slots"] = np.zeros(capacity), np.zeros(capacity, dtype=np.int64)
+        shapes = self._state_shapes(self._pieces, capacity)
+        new = {name: np.zeros(shapes[name]) for name in ("_weights", "_slots", "_charged")}
+        for name, array in new.items():
+            before = getattr(self, name)
+            array[tuple(map(slice, before.shape))] = before
+        new["_weights"][n:] = self.initializer.values(n, capacity)
+        new["_scratch"] = np.zeros(capacity)
+        new["_scratch_slots"] = np.zeros(capacity, dtype=np.int64)
         # alive until the control block has the new ones: another thread may predict with them
         old = [self.__dict__.get(name) for name in new]
         old += [self._features.keys, self._features.order]
@@ -262,6 +335,7 @@ class CompiledModel:
         control[f.SCALARS] = self._scalars.ctypes.data
         control[f.RATES] = self._rates.ctypes.data
         control[f.HYPER] = self._hp.ctypes.data
+        control[f.LOSSES], control[f.WINDOW] = self._losses.ctypes.data, len(self._losses)
         control[f.GIVEN] = given = self._given.ctypes.data
         # A dict becomes the one row of a job: these are its arrays.
         control[f.VALUES] = control[f.X]
@@ -285,25 +359,20 @@ class CompiledModel:
             state["_slots"] = self._slots[:, :n].copy()
             state["_charged"] = self._charged[:n].copy()
             state["_scalars"] = self._scalars.copy()
+            state["_losses"] = self._losses.copy()
             state["_targets"] = self._targets.copy() if isinstance(self._targets, Labels) else Numbers()
             return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        features = f.Features(state["_features"])
-        optimizer, n = type(state["optimizer"]), len(features)
-        shapes = {
-            "_weights": (n,),
-            "_charged": (n,),
-            "_slots": (max(1, optimizer.n_slots), n),
-            "_scalars": (linear.n_scalars(optimizer),),
-        }
+        features, pieces = f.Features(state["_features"]), state["_pieces"]
         # Kernels check nothing: a state of another shape would have them write beyond it.
-        for name, shape in shapes.items():
+        for name, shape in self._state_shapes(pieces, len(features)).items():
             array = state[name]
             if array.dtype != np.float64 or array.shape != shape or not np.isfinite(array).all():
                 raise ValueError(
-                    f"the state's {name[1:]} are {array.dtype} of shape {array.shape}; {optimizer.__name__} "
-                    f"needs finite float64 of shape {shape}. Was the class edited after the model was saved?"
+                    f"the state's {name[1:]} are {array.dtype} of shape {array.shape}; "
+                    f"{pieces.optimizer.__name__} needs finite float64 of shape {shape}. "
+                    "Was the class edited after the model was saved?"
                 )
         self.__dict__.update(state)
         self._features = features
@@ -318,9 +387,12 @@ class CompiledModel:
         if include_attributes:
             parameters = self._get_params()  # type: ignore[attr-defined]
             kept = {k: v for k, v in self.__getstate__().items() if k not in parameters}
-            if type(clone.optimizer) is not type(self.optimizer):
-                kept = {k: v for k, v in kept.items() if k not in ("_slots", "_scalars")}
-                kept["_slots"] = np.zeros((len(clone._slots), len(self._features)))
+            del kept["_pieces"]
+            if clone._pieces.layout != self._pieces.layout:
+                kept["_scalars"], kept["_slots"] = self._state_anew(clone._pieces, len(self._features))
+            if clone._monitored != self._monitored:
+                kept = {k: v for k, v in kept.items() if k not in ("_monitored", "_observed", "_losses")}
+                kept["_scalars"][N_LOSSES] = 0.0
             clone.__setstate__({**clone.__getstate__(), **kept})
         return clone
 
@@ -333,86 +405,40 @@ class CompiledModel:
         return sum(a.nbytes for a in (*arrays, *more)) + sum(map(sys.getsizeof, names)) + 96 * len(names)
 
     @property
+    def _own_scalars(self) -> tuple[float, ...]:
+        """The optimizer's scalars."""
+        return tuple(self._scalars[OPTIMIZER:][: self.optimizer.rule.n_scalars].tolist())
+
+    @property
     def weights(self) -> dict[Hashable, float]:
         """The weights by feature, a new dict."""
-        return dict(zip(self._features.names, self._weights.tolist(), strict=False))
+        names, penalty = self._features.names, self._bound_penalty
+        weights, slots = self._weights[: len(names)], self._slots[:, : len(names)]
+        if penalty.overrides("current"):
+            weights, charged = weights.copy(), self._charged[: len(names)].copy()
+            totals = self._penalty_totals
+            weights[:] = [penalty.current(w, q, totals) for w, q in zip(weights, charged, strict=True)]
+        rule, own = self.optimizer.rule, self._own_scalars
+        if self._pieces.averaged and self._scalars[AVERAGED] > 0.0:
+            weights = weights - slots[-1] / self._scalars[AVERAGED]
+        elif rule.overrides("at"):
+            states = zip(*slots[: rule.n_slots].tolist(), strict=True)
+            pairs = zip(weights.tolist(), states, strict=True)
+            return dict(zip(names, (rule.at(w, state, 0.0, own) for w, state in pairs), strict=True))
+        return dict(zip(names, weights.tolist(), strict=False))
 
     @property
     def intercept(self) -> float:
         """The intercept."""
-        return float(self._scalars[linear.INTERCEPT])
+        intercept = float(self._scalars[INTERCEPT])
+        rule = self.optimizer.rule
+        if self._pieces.averaged and self._scalars[AVERAGED] > 0.0:
+            return intercept - float(self._scalars[-1] / self._scalars[AVERAGED])
+        if self._pieces.intercept and rule.overrides("at"):
+            slots = self._scalars[OPTIMIZER + rule.n_scalars :][: rule.n_slots]
+            return rule.at(intercept, tuple(slots.tolist()), 1.0, self._own_scalars)
+        return intercept
 
     @intercept.setter
     def intercept(self, value: float) -> None:
-        self._scalars[linear.INTERCEPT] = real(value, "the intercept")
-
-    @property
-    def n_updates(self) -> int:
-        """Updates done (a mini-batch is one)."""
-        return int(self._scalars[linear.T])
-
-    @property
-    def n_samples(self) -> int:
-        """Samples learned from (those of weight 0 are not)."""
-        return int(self._scalars[linear.SAMPLES])
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next update."""
-        return float(self._rates_at(self.optimizer.scheduler, np.array([self.n_updates]))[0])
-
-    # -- learning rates ------------------------------------------------------------------------
-
-    def _rates_at(self, scheduler: Scheduler, updates: NDArray[np.int64]) -> Floats:
-        """Rates when ``updates`` will have been done, one sample each from now on."""
-        if scheduler.per == "update":
-            time = updates
-        elif scheduler.per == "sample" or scheduler.epoch_size is not None:
-            time = updates + (self.n_samples - self.n_updates)
-        elif self._epochs is None:
-            raise ValueError(
-                f"{scheduler!r} counts epochs, and a stream has none: give it epoch_size=..., the samples "
-                "in an epoch, or per='sample'"
-            )
-        else:
-            time = np.full_like(updates, self._epochs)
-        return np.asarray(scheduler.get_many(time), dtype=np.float64)
-
-    def _fill_rates(self) -> None:
-        """Make sure that the table has the next update: its rate, the rate after it, the intercept's."""
-        c = self._control
-        position = (self.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
-        if 0 <= position < c[f.N_RATES]:
-            return
-        schedule = self.optimizer.scheduler
-        constant = schedule.constant and self.intercept_lr.constant
-        # A table starts at a multiple of its length, so that its values do not depend on when it was made.
-        start = 0 if constant else self.n_updates - self.n_updates % N_RATES
-        n = 1 if constant else N_RATES
-        position = 0 if constant else self.n_updates - start
-        updates = np.arange(start, start + n + 1)
-        rates = self._rates_at(schedule, updates)
-        table = np.stack([rates[:-1], rates[1:], self._rates_at(self.intercept_lr, updates[:-1])], axis=1)
-        # What comes after a bad rate is not used: the error waits until its time has come.
-        for scheduler, column in ((schedule, 0), (self.intercept_lr, 2)):
-            bad = ~(np.abs(table[position:n, column]) <= LARGEST_RATE)
-            if bad[0]:
-                rate = float(table[position, column])
-                raise ValueError(f"{scheduler!r}: the rate at update {self.n_updates} is {rate!r}")
-            n = position + int(bad.argmax()) if bad.any() else n
-        self._control[f.N_RATES] = 0  # an interrupt would leave it with the address of the old table
-        old, self._rates = self._rates, table
-        control = self._control.copy()
-        control[f.RATES] = table.ctypes.data
-        control[f.N_RATES] = n
-        control[f.RATE_STEP] = 0 if constant else 1
-        control[f.RATES_START] = start
-        self._control[:] = control
-        del old  # alive until the control block had the new one
-
-    def _clock_jumped(self) -> None:
-        """Drop the table when a schedule counts samples: a mini-batch is one update of many."""
-        if "sample" in (self.optimizer.scheduler.per, self.intercept_lr.per) or (
-            self.optimizer.scheduler.epoch_size or self.intercept_lr.epoch_size
-        ):
-            self._control[f.N_RATES] = 0
+        self._scalars[INTERCEPT] += real(value, "the intercept") - self.intercept

@@ -26,7 +26,7 @@ from ._piece import Piece
 from ._targets import Labels
 
 FORMAT = 1
-ARRAYS = ("weights", "slots", "charged", "scalars")
+ARRAYS = ("weights", "slots", "charged", "scalars", "losses")
 
 Plain = dict[str, Any]
 
@@ -133,6 +133,7 @@ def save(model: LinearLearner, path: str | os.PathLike[str], *, extra: Plain | N
         else None,
         "n_invalid": state["n_invalid"],
         "epochs": state["_epochs"],
+        "observed": [_encode(v, "the state of a schedule") for v in state["_observed"]],
         "y_name": state["_y_name"] if isinstance(state["_y_name"], str) else None,
         "extra": extra or {},
     }
@@ -198,6 +199,7 @@ def load(path: str | os.PathLike[str], *, with_extra: bool = False) -> Any:
             state["_targets"].negative, state["_targets"].positive = map(_decode, rest["labels"])
         state["n_invalid"] = rest["n_invalid"]
         state["_epochs"] = rest["epochs"]
+        state["_observed"] = tuple(map(_decode, rest["observed"]))
         state["_y_name"] = rest["y_name"]
         extra = rest["extra"]
     except (KeyError, TypeError) as error:

@@ -23,7 +23,7 @@ LAYERS = [
     {"_features", "_rows", "_targets"},
     {"kernels"},
     {"_job"},
-    {"_model", "_learner"},
+    {"_rates", "_model", "_learner"},
     {"linear_model"},
     {"_save", "stream", "evaluate"},
     {""},  # streamgd/__init__.py: the names of the package itself

@@ -18,6 +18,7 @@ from streamgd import linear_model, optim
 from streamgd._jit import OPTIONS
 from streamgd._rows import SparseRows
 from streamgd.kernels import linear
+from streamgd.kernels.pieces import Pieces
 from streamgd.optim import losses, penalties
 
 every_case = pytest.mark.parametrize("case", COVERING, ids=str)
@@ -336,14 +337,18 @@ def test_compressed_and_float32_batches_equal_dense_ones(case: Case) -> None:
 )
 @pytest.mark.parametrize(
     "pieces",
-    [(losses.Log, optim.AdaGrad, penalties.L2), (losses.Squared, optim.Adam, penalties.ElasticNet)],
-    ids=lambda pieces: pieces[1].__name__,
+    [
+        Pieces(losses.Log, optim.AdaGrad, penalties.L2),
+        Pieces(losses.Squared, optim.Adam, penalties.ElasticNet),
+        Pieces(losses.Squared, optim.AdaGrad, penalties.Proximal, intercept=True),
+    ],
+    ids=lambda pieces: pieces.optimizer.__name__,
 )
 def test_dense_loops_take_several_roots_at_once(pieces: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that is not vectorised still gives the right numbers, only some times later."""
     assembly = []
 
-    def bind(body: Any, signature: Any, pieces: Any, *, nogil: bool) -> None:
+    def bind(body: Any, signature: Any, pieces: Any, *, nogil: bool, variant: str) -> None:
         kernel = njit(body, nogil=nogil, **OPTIONS)
         kernel.compile(signature)
         assembly.append(kernel.inspect_asm(signature))

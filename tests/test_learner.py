@@ -592,11 +592,11 @@ def test_ctrl_c_between_chunks_keeps_what_was_learned(monkeypatch):
     model = linear_model.LogisticRegression()
     run, calls = model._run, []
 
-    def interrupted(job):
+    def interrupted(*job):
         calls.append(job)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return run(job)
+        return run(*job)
 
     monkeypatch.setattr(model, "_run", interrupted, raising=False)
     with pytest.raises(KeyboardInterrupt):

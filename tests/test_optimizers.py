@@ -133,7 +133,7 @@ def test_zero_gradient_leaves_a_fresh_weight(cls: type[Optimizer]) -> None:
     optimizer = cls()
     slots, zeros = (0.0,) * cls.n_slots, (0.0,) * cls.n_sums
     for w in (0.0, 1.5, -1e-3):
-        assert optimizer.at(w, slots, 2.0) == w
+        assert optimizer.at(w, slots, 2.0, (0.0,) * cls.n_scalars) == w
         w_scanned, scanned, _ = optimizer.scan(w, slots, 2.0, 0.0, 1.0)
         scalars, c = optimizer.row((0.0,) * cls.n_scalars, zeros, 0.0, 0.0, 0.0, 1.0, 0.1, 0.0)
         if cls.importance_aware:

@@ -28,8 +28,8 @@ total = st.floats(0.0, 10.0)
 def test_l2_is_the_gradient_of_half_the_square(w: float, l2: float) -> None:
     assert penalties.L2(l2).gradient(w) == l2 * w
     assert penalties.ElasticNet(1.0, l2).gradient(w) == l2 * w
-    assert penalties.L2(l2).shrink(w, 0.3, 2.0) == (w, 0.3)
-    assert penalties.L2(l2).accrue(2.0, 0.1) == 2.0
+    assert penalties.L2(l2).settle(w, 0.3, (2.0, 0.0), (2.5, 0.0)) == (w, 0.3)
+    assert penalties.L2(l2).advance((2.0, 0.0), 0.1, 0.1) == (2.0, 0.0)
 
 
 @given(w=weight, charged=weight, due=total)
@@ -37,13 +37,13 @@ def test_l1_pays_what_is_owed_and_stops_at_zero(w: float, charged: float, due: f
     """The two branches of figure 2 of Tsuruoka, Tsujii and Ananiadou (2009)."""
     penalty = penalties.ElasticNet(0.5)
     charged = min(max(charged, -due), due)  # no weight has received more than all could have
-    new, after = penalty.shrink(w, charged, due)
+    new, after = penalty.settle(w, charged, (0.0, 0.0), (due, 0.0))
     expected = max(0.0, w - (due + charged)) if w > 0 else min(0.0, w + (due - charged)) if w < 0 else w
     assert new == expected
     assert after == charged + (new - w)
     assert abs(new) <= abs(w)
     assert new * w >= 0
-    assert penalty.accrue(due, 0.1) == due + 0.5 * 0.1
+    assert penalty.advance((due, 0.0), 9.0, 0.1) == (due + 0.5 * 0.1, 0.0)
 
 
 def test_l1_makes_useless_weights_zero() -> None:

@@ -34,6 +34,14 @@ def _load4(slots, j):
     return (slots[0, j], slots[1, j], slots[2, j], slots[3, j])
 
 
+def _load5(slots, j):
+    return (slots[0, j], slots[1, j], slots[2, j], slots[3, j], slots[4, j])
+
+
+def _load6(slots, j):
+    return (slots[0, j], slots[1, j], slots[2, j], slots[3, j], slots[4, j], slots[5, j])
+
+
 def _store0(slots, j, new):
     pass
 
@@ -58,6 +66,23 @@ def _store4(slots, j, new):
     slots[1, j] = new[1]
     slots[2, j] = new[2]
     slots[3, j] = new[3]
+
+
+def _store5(slots, j, new):
+    slots[0, j] = new[0]
+    slots[1, j] = new[1]
+    slots[2, j] = new[2]
+    slots[3, j] = new[3]
+    slots[4, j] = new[4]
+
+
+def _store6(slots, j, new):
+    slots[0, j] = new[0]
+    slots[1, j] = new[1]
+    slots[2, j] = new[2]
+    slots[3, j] = new[3]
+    slots[4, j] = new[4]
+    slots[5, j] = new[5]
 
 
 def _add0(a, b):
@@ -138,14 +163,33 @@ def _put4(vector, start, new):
     vector[start + 3] = new[3]
 
 
+def _put5(vector, start, new):
+    vector[start] = new[0]
+    vector[start + 1] = new[1]
+    vector[start + 2] = new[2]
+    vector[start + 3] = new[3]
+    vector[start + 4] = new[4]
+
+
+def _put6(vector, start, new):
+    vector[start] = new[0]
+    vector[start + 1] = new[1]
+    vector[start + 2] = new[2]
+    vector[start + 3] = new[3]
+    vector[start + 4] = new[4]
+    vector[start + 5] = new[5]
+
+
 # By the number of floats: of a coordinate's slots, of sums over a row, of a run in a vector.
-LOAD: tuple[Callable[..., Any], ...] = (_load0, _load1, _load2, _load3, _load4)
-STORE: tuple[Callable[..., Any], ...] = (_store0, _store1, _store2, _store3, _store4)
+LOAD: tuple[Callable[..., Any], ...] = (_load0, _load1, _load2, _load3, _load4, _load5, _load6)
+STORE: tuple[Callable[..., Any], ...] = (
+    _store0, _store1, _store2, _store3, _store4, _store5, _store6,
+)  # fmt: skip
 ADD: tuple[Callable[..., Any], ...] = (_add0, _add1, _add2, _add3)
 TAKE: tuple[Callable[..., Any], ...] = (
     _take0, _take1, _take2, _take3, _take4, _take5, _take6, _take7, _take8,
 )  # fmt: skip
-PUT: tuple[Callable[..., Any], ...] = (_put0, _put1, _put2, _put3, _put4)
+PUT: tuple[Callable[..., Any], ...] = (_put0, _put1, _put2, _put3, _put4, _put5, _put6)
 
 
 # The k-th value of a row, and the slot it belongs to. A row is addressed, never sliced: a view such

@@ -1,22 +1,15 @@
-"""Linear models: the update of one row, and the loops over rows that call it.
-
-``hp`` is one vector: the hyper-parameters of loss, optimizer and penalty, then the gradient's clip
-(a tuple of them costs 20 ns a number to unbox). ``scalars`` is the model's small vector, laid out
-below. A row is refused, with a status, before anything is
-written. The check is one sum of absolute values: NaN and infinity survive in it, it vectorises,
-and the compiler may not remove it (it may remove ``x - x != 0``).
-"""
+"""Linear models: the loops over rows, from a dict or from arrays, that every rule shares."""
 # ruff: noqa: B018
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numba import carray, types
+from numba import carray
 
 from streamgd import _features as f
 from streamgd._features import read_dict, read_number
@@ -35,179 +28,12 @@ from streamgd._jit import (
     singles_at,
     words_at,
 )
-from streamgd.optim.base import Loss, Optimizer, Penalty
 
-from . import access
+from . import access, coordinate
+from .pieces import N_LOSSES, OPTIMIZER, PENALTY, PENALTY_2, Pieces, T, take_hyper
 
-Pieces = tuple[type[Loss], type[Optimizer], type[Penalty]]
-Jit = Callable[[Callable[..., Any]], Callable[..., Any]]  # how a target takes in a plain function
-Layout = tuple[Callable[..., Any], Callable[..., Any]]
-
-# The model's scalars. The optimizer's own follow, then the slots of an intercept that is a feature.
-T, SAMPLES, INTERCEPT, L1_TOTAL, OPTIMIZER = range(5)
-
-
-def n_scalars(optimizer: type[Optimizer]) -> int:
-    """Length of ``scalars`` for an optimizer."""
-    return OPTIMIZER + optimizer.n_scalars + optimizer.n_slots
-
-
-def hyper_parts(pieces: Pieces) -> tuple[int, int, int]:
-    """Where the optimizer's, the penalty's hyper-parameters and the clip begin in ``hp``."""
-    loss, optimizer, penalty = (len(piece.struct._fields) for piece in pieces)
-    return loss, loss + optimizer, loss + optimizer + penalty
-
-
-def take_hyper(piece: type[Loss | Optimizer | Penalty]) -> Callable[..., Any]:
-    """Reader of a piece's hyper-parameters: ``(hp, start) -> tuple``."""
-    return access.TAKE[len(piece.struct._fields)]
-
-
-def output_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
-    """Build ``(hp, weights, slots, scalars, values, i, index, j, n) -> (size, z)``.
-
-    ``size`` is the sum of absolute values of the row, ``z`` its raw output.
-    """
-    optimizer_class = pieces[1]
-    make_optimizer = optimizer_class.struct
-    value_at, slot_at = (jit(function) for function in layout)
-    load = jit(access.LOAD[optimizer_class.n_slots])
-    take = jit(access.TAKE[optimizer_class.n_slots])
-    at = jit(optimizer_class.at)
-    changes_weight = optimizer_class.overrides("at")
-    with_intercept = optimizer_class.intercept_feature
-    intercept_slots = OPTIMIZER + optimizer_class.n_scalars
-    optimizer_hyper = jit(take_hyper(optimizer_class))
-    optimizer_start, _, _ = hyper_parts(pieces)
-
-    def output(hp, weights, slots, scalars, values, i, index, j, n):
-        optimizer = make_optimizer(*optimizer_hyper(hp, optimizer_start))
-        size = 0.0
-        z = 0.0
-        if changes_weight:
-            for k in range(n):
-                x = value_at(values, i, k)
-                s = slot_at(index, j, k)
-                size += abs(x)
-                z += at(optimizer, weights[s], load(slots, s), x) * x
-        else:
-            for k in range(n):
-                x = value_at(values, i, k)
-                size += abs(x)
-                z += weights[slot_at(index, j, k)] * x
-        if with_intercept and changes_weight:
-            z += at(optimizer, scalars[INTERCEPT], take(scalars, intercept_slots), 1.0)
-        else:
-            z += scalars[INTERCEPT]
-        return size, z
-
-    return output
-
-
-def learn_row_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
-    """Build the update of one row.
-
-    ``(hp, weights, slots, charged, scalars, values, i, index, j, n, y, h, rates, r) -> (status, z)``
-    """
-    loss_class, optimizer_class, penalty_class = pieces
-    make_loss, make_optimizer, make_penalty = (piece.struct for piece in pieces)
-    loss_hyper, optimizer_hyper, penalty_hyper = (jit(take_hyper(piece)) for piece in pieces)
-    optimizer_start, penalty_start, clip_at = hyper_parts(pieces)
-    value_at, slot_at = (jit(function) for function in layout)
-    output = jit(output_body(pieces, jit, layout))
-    gradient, update = jit(loss_class.gradient), jit(loss_class.update)
-    scan, row, step = jit(optimizer_class.scan), jit(optimizer_class.row), jit(optimizer_class.step)
-    penalty_gradient = jit(penalty_class.gradient)
-    accrue, shrink = jit(penalty_class.accrue), jit(penalty_class.shrink)
-    load, store = jit(access.LOAD[optimizer_class.n_slots]), jit(access.STORE[optimizer_class.n_slots])
-    take, put = jit(access.TAKE[optimizer_class.n_slots]), jit(access.PUT[optimizer_class.n_slots])
-    take_scalars = jit(access.TAKE[optimizer_class.n_scalars])
-    put_scalars = jit(access.PUT[optimizer_class.n_scalars])
-    zero_sums, add = jit(access.TAKE[optimizer_class.n_sums]), jit(access.ADD[optimizer_class.n_sums])
-    scans, own_row = optimizer_class.overrides("scan"), optimizer_class.overrides("row")
-    importance_aware = optimizer_class.importance_aware
-    own_update = loss_class.overrides("update")
-    with_intercept = optimizer_class.intercept_feature
-    shrinks = penalty_class.overrides("shrink")
-    intercept_slots = OPTIMIZER + optimizer_class.n_scalars
-    nothing = (0.0, 0.0, 0.0)
-
-    def learn_row(hp, weights, slots, charged, scalars, values, i, index, j, n, y, h, rates, r):
-        loss = make_loss(*loss_hyper(hp, 0))
-        optimizer = make_optimizer(*optimizer_hyper(hp, optimizer_start))
-        penalty = make_penalty(*penalty_hyper(hp, penalty_start))
-        clip = hp[clip_at]
-        size, z = output(hp, weights, slots, scalars, values, i, index, j, n)
-        if not (size <= LIMIT):
-            return f.BAD_ROW, z
-        if not (abs(y) <= LIMIT):
-            return f.BAD_TARGET, z
-        if not (0.0 <= h <= LIMIT):
-            return f.BAD_WEIGHT, z
-        if not (abs(z) <= LIMIT):
-            return f.OVERFLOW, z
-        if h == 0.0:
-            return f.NOOP, z
-        d = gradient(loss, y, z)
-        if not (abs(h * d) <= LIMIT):
-            return f.OVERFLOW, z
-        g = clip if h * d > clip else (-clip if h * d < -clip else h * d)
-        if not (abs(g) * (1.0 + size) <= LIMIT):
-            return f.OVERFLOW, z
-        lr, next_lr, intercept_lr = rates[r, 0], rates[r, 1], rates[r, 2]
-        one = 1.0 if intercept_lr != 0.0 else 0.0  # the value of an intercept that is a feature
-
-        sums = ()
-        if scans:
-            sums = zero_sums(nothing, 0)
-            for k in range(n):
-                s = slot_at(index, j, k)
-                w, new, part = scan(optimizer, weights[s], load(slots, s), value_at(values, i, k), d, h)
-                weights[s] = w
-                store(slots, s, new)
-                sums = add(sums, part)
-            if with_intercept:
-                w, new, part = scan(optimizer, scalars[INTERCEPT], take(scalars, intercept_slots), one, d, h)
-                scalars[INTERCEPT] = w
-                put(scalars, intercept_slots, new)
-                sums = add(sums, part)
-
-        if own_row:
-            state, c = row(optimizer, take_scalars(scalars, OPTIMIZER), sums, z, y, d, h, lr, scalars[T])
-            put_scalars(scalars, OPTIMIZER, state)
-        else:
-            c = (lr,)
-        if importance_aware:
-            if own_update:
-                c = (update(loss, z, y, c[0], c[1]),) + c[1:]  # noqa: RUF005  Numba fails on *
-            else:
-                c = (-c[0] * d,) + c[1:]  # noqa: RUF005
-
-        for k in range(n):
-            s = slot_at(index, j, k)
-            x = value_at(values, i, k)
-            w = weights[s]
-            w, new = step(optimizer, w, load(slots, s), g * x + penalty_gradient(penalty, w), x, c)
-            weights[s] = w
-            store(slots, s, new)
-        if with_intercept:
-            w, new = step(optimizer, scalars[INTERCEPT], take(scalars, intercept_slots), g * one, one, c)
-            scalars[INTERCEPT] = w
-            put(scalars, intercept_slots, new)
-        else:
-            scalars[INTERCEPT] -= intercept_lr * g
-
-        if shrinks:
-            total = accrue(penalty, scalars[L1_TOTAL], next_lr)
-            scalars[L1_TOTAL] = total
-            for k in range(n):
-                s = slot_at(index, j, k)
-                weights[s], charged[s] = shrink(penalty, weights[s], charged[s], total)
-        scalars[T] += 1.0
-        scalars[SAMPLES] += 1.0
-        return f.OK, z
-
-    return learn_row
+# The rules, by an optimizer's `kernel`: each module has `output_body` and `learn_row_body`.
+RULES: dict[str, ModuleType] = {"coordinate": coordinate}
 
 
 # -- learning ----------------------------------------------------------------------------------
@@ -222,15 +48,22 @@ def learn(pieces: Pieces) -> Any:
     With ``x`` None the control block is a job: rows ROW to LAST of arrays. One kernel has both, and a
     rule stands in it once for each layout, so that learn_one and learn_rows run the same
     instructions and agree to the bit. A job runs without the interpreter's lock, and stops, with ROW
-    at the row in question, where one is refused or the table of rates is used up.
+    at the row in question, where one is refused, the table of rates is used up, a scheduler is to
+    look at the losses, or the penalty's totals are full.
     """
-    dense = inlined(learn_row_body(pieces, jitable, access.DENSE_VECTOR))
-    sparse = inlined(learn_row_body(pieces, jitable, access.SPARSE_ROW))
+    rule = RULES[pieces.optimizer.kernel]
+    dense = inlined(rule.learn_row_body(pieces, jitable, inlined, access.DENSE_VECTOR))
+    sparse = inlined(rule.learn_row_body(pieces, jitable, inlined, access.SPARSE_ROW))
     read = jitable(read_dict)
-    n_slots = max(1, pieces[1].n_slots)
-    length = n_scalars(pieces[1])
-    n_hyper = hyper_parts(pieces)[-1] + 1
-    sources = fingerprint(pieces)
+    make_loss, loss_hyper = pieces.loss.struct, jitable(take_hyper(pieces.loss))
+    make_penalty, penalty_hyper = pieces.penalty.struct, jitable(take_hyper(pieces.penalty))
+    value, full = jitable(pieces.loss.value), jitable(pieces.penalty.full)
+    _, penalty_start, _ = pieces.hyper_starts
+    monitored, fills = pieces.monitored, pieces.penalty.overrides("full")
+    n_slots = max(1, pieces.n_slots)
+    length = pieces.n_scalars
+    n_hyper = pieces.n_hyper
+    sources = fingerprint(pieces.classes)
 
     def learn(x_object, y_object, w_object, control_object):
         sources
@@ -278,6 +111,7 @@ def learn(pieces: Pieces) -> Any:
         sample_weights = carray(doubles_at(c[f.SAMPLE_WEIGHTS]), (last,))
         outputs = carray(doubles_at(c[f.OUTPUTS]), (last,))
         scalars = carray(doubles_at(c[f.SCALARS]), (length,))
+        losses = carray(doubles_at(c[f.LOSSES]), (c[f.WINDOW],))
         weights = carray(doubles_at(c[f.WEIGHTS]), (capacity,))
         charged = carray(doubles_at(c[f.CHARGED]), (capacity,))
         slots = carray(doubles_at(c[f.SLOTS]), (n_slots, capacity))
@@ -291,9 +125,14 @@ def learn(pieces: Pieces) -> Any:
         skipped = 0
         status = f.OK
         while i < last:
-            if r >= n_rates:
+            if r >= n_rates or (monitored and scalars[N_LOSSES] >= c[f.WINDOW]):
                 status = f.REFILL
                 break
+            if fills:
+                penalty = make_penalty(*penalty_hyper(hp, penalty_start))
+                if full(penalty, (scalars[PENALTY], scalars[PENALTY_2])):
+                    status = f.REFILL
+                    break
             y = targets[i]
             h = sample_weights[i * weight_step]
             if kind == f.SPARSE:
@@ -314,6 +153,9 @@ def learn(pieces: Pieces) -> Any:
             outputs[i] = z
             if status == f.OK:
                 r += rate_step
+                if monitored:
+                    losses[int(scalars[N_LOSSES])] = value(make_loss(*loss_hyper(hp, 0)), y, z)
+                    scalars[N_LOSSES] += 1.0
             elif status < 0:
                 if not skip:
                     break
@@ -329,7 +171,7 @@ def learn(pieces: Pieces) -> Any:
             c[f.SKIPPED] += skipped
         return status
 
-    return bind(learn, (py_object,) * 4, pieces, nogil=False)
+    return bind(learn, (py_object,) * 4, pieces.classes, nogil=False, variant=pieces.variant)
 
 
 # -- prediction --------------------------------------------------------------------------------
@@ -341,14 +183,18 @@ def predict_one(pieces: Pieces) -> Any:
 
     With ``x`` None the control block is a job of one row, LAST - 1 values in its scratch.
     """
+    output_body = RULES[pieces.optimizer.kernel].output_body
     dense = inlined(output_body(pieces, jitable, access.DENSE_VECTOR))
     sparse = inlined(output_body(pieces, jitable, access.SPARSE_ROW))
-    mean, make_loss, loss_hyper = jitable(pieces[0].mean), pieces[0].struct, jitable(take_hyper(pieces[0]))
+    take_own = jitable(access.TAKE[pieces.optimizer.n_scalars])
+    mean, make_loss, loss_hyper = (
+        jitable(pieces.loss.mean), pieces.loss.struct, jitable(take_hyper(pieces.loss)),
+    )  # fmt: skip
     read = jitable(read_dict)
-    n_slots = max(1, pieces[1].n_slots)
-    length = n_scalars(pieces[1])
-    n_hyper = hyper_parts(pieces)[-1] + 1
-    sources = fingerprint(pieces)
+    n_slots = max(1, pieces.n_slots)
+    length = pieces.n_scalars
+    n_hyper = pieces.n_hyper
+    sources = fingerprint(pieces.classes)
 
     def predict_one(x_object, control_object):
         sources
@@ -364,165 +210,51 @@ def predict_one(pieces: Pieces) -> Any:
         index = carray(words_at(c[f.SLOT]), (capacity,))
         weights = carray(doubles_at(c[f.WEIGHTS]), (capacity,))
         slots = carray(doubles_at(c[f.SLOTS]), (n_slots, capacity))
+        charged = carray(doubles_at(c[f.CHARGED]), (capacity,))
         hp = carray(doubles_at(c[f.HYPER]), (n_hyper,))
+        own = take_own(scalars, OPTIMIZER)
         n = count & 0xFFFFFFFF
         if n == count:
-            size, z = sparse(hp, weights, slots, scalars, values, 0, index, 0, n)
+            size, z = sparse(hp, weights, slots, charged, scalars, own, values, 0, index, 0, n)
         else:
-            size, z = dense(hp, weights, slots, scalars, values, 0, index, 0, n)
+            size, z = dense(hp, weights, slots, charged, scalars, own, values, 0, index, 0, n)
         if not (size <= LIMIT) or not (abs(z) <= LIMIT):
             return np.nan
         return mean(make_loss(*loss_hyper(hp, 0)), z)
 
-    return bind(predict_one, (py_object,) * 2, pieces, nogil=False)
-
-
-# Arrays are those that learners allocate or normalise: C-contiguous, state in float64. Rows are a
-# matrix, or (values, index, starts) of compressed sparse rows, where row i begins at `starts[i]`.
-
-VECTOR = types.float64[::1]
-MATRIX = types.float64[:, ::1]
-WORDS = types.int64[::1]
-
-
-def _layout(ndim: int) -> Layout:
-    return access.DENSE_ROW if ndim == 2 else access.SPARSE_ROW
-
-
-def _values(dtype: str, ndim: int) -> Any:
-    """Numba's type of a C-contiguous array: dtype "d" or "f", a matrix or the values of sparse rows."""
-    return types.Array({"d": types.float64, "f": types.float32}[dtype], ndim, "C")
+    return bind(predict_one, (py_object,) * 2, pieces.classes, nogil=False, variant=pieces.variant)
 
 
 @functools.cache
 def predict_rows(pieces: Pieces, dtype: str, ndim: int) -> Any:
     """Compiled raw outputs of all rows.
 
-    ``(hp, weights, slots, scalars, values, index, starts, out) -> row``: the first row that is
+    ``(hp, weights, slots, charged, scalars, values, index, starts, out) -> row``: the first row that is
     refused, or the number of rows. The outputs of refused rows are NaN.
     """
-    output = inlined(output_body(pieces, jitable, _layout(ndim)))
+    output_body = RULES[pieces.optimizer.kernel].output_body
+    output = inlined(output_body(pieces, jitable, coordinate.layout(ndim)))
+    take_own = jitable(access.TAKE[pieces.optimizer.n_scalars])
     is_matrix = ndim == 2
-    sources = fingerprint(pieces)
+    sources = fingerprint(pieces.classes)
 
-    def predict_rows(hp, weights, slots, scalars, values, index, starts, out):
+    def predict_rows(hp, weights, slots, charged, scalars, values, index, starts, out):
         sources
+        own = take_own(scalars, OPTIMIZER)
         first_bad = out.shape[0]
         for i in range(out.shape[0]):
             if is_matrix:
                 begin, n = i, values.shape[1]
             else:
                 begin, n = starts[i], starts[i + 1] - starts[i]
-            size, z = output(hp, weights, slots, scalars, values, begin, index, begin, n)
+            size, z = output(hp, weights, slots, charged, scalars, own, values, begin, index, begin, n)
             if not (size <= LIMIT) or not (abs(z) <= LIMIT):
                 first_bad = min(first_bad, i)
                 z = np.nan
             out[i] = z
         return first_bad
 
-    signature = (VECTOR, VECTOR, MATRIX, VECTOR, _values(dtype, ndim), WORDS, WORDS, VECTOR)
-    return bind(predict_rows, signature, pieces, nogil=True)
-
-
-# -- one mini-batch ----------------------------------------------------------------------------
-
-
-@functools.cache
-def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Any:
-    """Compiled step on the mean gradient of all rows, all or nothing.
-
-    ``(hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, total) ->
-    (status, row)``. The state is that of the batch's columns only; all of them take the step.
-    ``total`` is scratch of their number. The mean is over the rows whose weight is not 0.
-    """
-    loss_class, optimizer_class, penalty_class = pieces
-    make_loss, make_optimizer, make_penalty = (piece.struct for piece in pieces)
-    loss_hyper, optimizer_hyper, penalty_hyper = (jitable(take_hyper(piece)) for piece in pieces)
-    optimizer_start, penalty_start, clip_at = hyper_parts(pieces)
-    layout = _layout(ndim)
-    value_at, slot_at = (jitable(function) for function in layout)
-    output = inlined(output_body(pieces, jitable, layout))
-    gradient = jitable(loss_class.gradient)
-    row, step = jitable(optimizer_class.row), jitable(optimizer_class.step)
-    penalty_gradient = jitable(penalty_class.gradient)
-    accrue, shrink = jitable(penalty_class.accrue), jitable(penalty_class.shrink)
-    load, store = (
-        jitable(access.LOAD[optimizer_class.n_slots]),
-        jitable(access.STORE[optimizer_class.n_slots]),
-    )
-    take_scalars = jitable(access.TAKE[optimizer_class.n_scalars])
-    put_scalars = jitable(access.PUT[optimizer_class.n_scalars])
-    no_sums = jitable(access.TAKE[optimizer_class.n_sums])
-    shrinks = penalty_class.overrides("shrink")
-    is_matrix = ndim == 2
-    nothing = (0.0, 0.0, 0.0)
-    sources = fingerprint(pieces)
-
-    def learn_batch(hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, total):
-        sources
-        loss = make_loss(*loss_hyper(hp, 0))
-        optimizer = make_optimizer(*optimizer_hyper(hp, optimizer_start))
-        penalty = make_penalty(*penalty_hyper(hp, penalty_start))
-        clip = hp[clip_at]
-        w_step = 1 if w.shape[0] > 1 else 0
-        total[:] = 0.0
-        sum_g = 0.0
-        count = 0
-        for i in range(y.shape[0]):
-            if is_matrix:
-                begin, n = i, values.shape[1]
-            else:
-                begin, n = starts[i], starts[i + 1] - starts[i]
-            size, z = output(hp, weights, slots, scalars, values, begin, index, begin, n)
-            h = w[i * w_step]
-            if not (size <= LIMIT):
-                return f.BAD_ROW, i
-            if not (abs(y[i]) <= LIMIT):
-                return f.BAD_TARGET, i
-            if not (0.0 <= h <= LIMIT):
-                return f.BAD_WEIGHT, i
-            if not (abs(z) <= LIMIT):
-                return f.OVERFLOW, i
-            if h != 0.0:
-                d = h * gradient(loss, y[i], z)
-                if not (abs(d) <= LIMIT):
-                    return f.OVERFLOW, i
-                g = clip if d > clip else (-clip if d < -clip else d)
-                if not (abs(g) * (1.0 + size) <= LIMIT):
-                    return f.OVERFLOW, i
-                for k in range(n):
-                    total[slot_at(index, begin, k)] += g * value_at(values, begin, k)
-                sum_g += g
-                count += 1
-        if count == 0:
-            return f.NOOP, 0
-        share = 1.0 / count
-        bound = abs(sum_g)
-        for k in range(total.shape[0]):
-            bound += abs(total[k])
-        if not (bound <= LIMIT):
-            return f.OVERFLOW, -1
-        lr, next_lr, intercept_lr = rates[r, 0], rates[r, 1], rates[r, 2]
-        state, sums = take_scalars(scalars, OPTIMIZER), no_sums(nothing, 0)
-        state, c = row(optimizer, state, sums, 0.0, 0.0, sum_g * share, 1.0, lr, scalars[T])
-        put_scalars(scalars, OPTIMIZER, state)
-        for k in range(total.shape[0]):
-            wk = weights[k]
-            wk, new = step(
-                optimizer, wk, load(slots, k), total[k] * share + penalty_gradient(penalty, wk), 1.0, c
-            )
-            weights[k] = wk
-            store(slots, k, new)
-        scalars[INTERCEPT] -= intercept_lr * (sum_g * share)
-        if shrinks:
-            all_l1 = accrue(penalty, scalars[L1_TOTAL], next_lr)
-            scalars[L1_TOTAL] = all_l1
-            for k in range(total.shape[0]):
-                weights[k], charged[k] = shrink(penalty, weights[k], charged[k], all_l1)
-        scalars[T] += 1.0
-        scalars[SAMPLES] += count
-        return f.OK, count
-
-    state = (VECTOR, VECTOR, MATRIX, VECTOR, VECTOR)
-    rest = (_values(dtype, ndim), WORDS, WORDS, VECTOR, VECTOR, MATRIX, types.int64, VECTOR)
-    return bind(learn_batch, (*state, *rest), pieces, nogil=True)
+    state = (coordinate.VECTOR, coordinate.MATRIX, coordinate.VECTOR, coordinate.VECTOR)
+    rest = (coordinate.values_type(dtype, ndim), coordinate.WORDS, coordinate.WORDS, coordinate.VECTOR)
+    signature = (coordinate.VECTOR, *state, *rest)
+    return bind(predict_rows, signature, pieces.classes, nogil=True, variant=pieces.variant)

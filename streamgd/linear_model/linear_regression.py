@@ -10,6 +10,7 @@ from river import base
 from streamgd._learner import LinearLearner
 from streamgd._targets import Numbers
 from streamgd.optim import losses
+from streamgd.optim.base import Penalty
 
 
 class LinearRegression(LinearLearner, base.MiniBatchRegressor):
@@ -31,11 +32,17 @@ class LinearRegression(LinearLearner, base.MiniBatchRegressor):
     intercept_init
         First value of the intercept.
     intercept_lr
-        Learning rate of the intercept, a number or a scheduler; 0 keeps it fixed.
+        Learning rate of the intercept, a number or a scheduler; 0 keeps it fixed, and ``"optimizer"``
+        makes it a feature of value 1, learned like any other.
     clip_gradient
         Largest absolute value of the loss's derivative times the sample's weight.
     initializer
         First weights. Default ``optim.initializers.Zeros()``.
+    penalty
+        A penalty in place of ``l1`` and ``l2``, for instance ``optim.penalties.Proximal(l1=1e-4)``.
+    late
+        What a feature owes that appears late: ``"global"`` counts updates for bias corrections and L1
+        over the whole stream (river), ``"fresh"`` from the feature's own first appearance.
     on_invalid
         What to do with a bad sample: ``"raise"``, or ``"skip"`` and count it in ``n_invalid``.
 
@@ -70,11 +77,13 @@ class LinearRegression(LinearLearner, base.MiniBatchRegressor):
         clip_gradient: float = 1e12,
         initializer: Any = None,
         *,
+        penalty: Penalty | None = None,
+        late: Literal["global", "fresh"] = "global",
         on_invalid: Literal["raise", "skip"] = "raise",
     ) -> None:
         super().__init__(
             optimizer, loss, l2, l1, intercept_init, intercept_lr, clip_gradient, initializer,
-            on_invalid, Numbers(),
+            penalty, late, on_invalid, Numbers(),
         )  # fmt: skip
 
     def predict_one(self, x: dict[Any, Any]) -> float:

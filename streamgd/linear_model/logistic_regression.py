@@ -12,6 +12,7 @@ from streamgd import _rows
 from streamgd._learner import LinearLearner
 from streamgd._targets import Labels
 from streamgd.optim import losses
+from streamgd.optim.base import Penalty
 
 
 class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
@@ -35,13 +36,19 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
     intercept_init
         First value of the intercept.
     intercept_lr
-        Learning rate of the intercept, a number or a scheduler; 0 keeps it fixed.
+        Learning rate of the intercept, a number or a scheduler; 0 keeps it fixed, and ``"optimizer"``
+        makes it a feature of value 1, learned like any other.
     clip_gradient
         Largest absolute value of the loss's derivative times the sample's weight.
     initializer
         First weights. Default ``optim.initializers.Zeros()``.
     labels
         The labels, ``(negative, positive)``, if they are not to be found in the stream.
+    penalty
+        A penalty in place of ``l1`` and ``l2``, for instance ``optim.penalties.Proximal(l1=1e-4)``.
+    late
+        What a feature owes that appears late: ``"global"`` counts updates for bias corrections and L1
+        over the whole stream (river), ``"fresh"`` from the feature's own first appearance.
     on_invalid
         What to do with a bad sample: ``"raise"``, or ``"skip"`` and count it in ``n_invalid``.
 
@@ -79,12 +86,14 @@ class LogisticRegression(LinearLearner, base.MiniBatchClassifier):
         initializer: Any = None,
         *,
         labels: tuple[Any, Any] | None = None,
+        penalty: Penalty | None = None,
+        late: Literal["global", "fresh"] = "global",
         on_invalid: Literal["raise", "skip"] = "raise",
     ) -> None:
         self.labels = labels
         super().__init__(
             optimizer, loss, l2, l1, intercept_init, intercept_lr, clip_gradient, initializer,
-            on_invalid, Labels(labels),
+            penalty, late, on_invalid, Labels(labels),
         )  # fmt: skip
 
     @property

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamgd._piece import Piece
 
-from .base import Initializer, Loss, Optimizer, Scheduler
+from .base import Initializer, Loss, Optimizer, Penalty, Scheduler
+
+if TYPE_CHECKING:
+    from .averager import Averager
 
 P = TypeVar("P", bound=Piece)
 
@@ -25,7 +28,8 @@ def _from_river(value: Any, family: type[Piece], home: Any, what: str) -> Any:
             f"{what}: this {name} has done {value.n_iterations} steps, and its state cannot move into "
             "a compiled learner; pass optimizer.clone()"
         )
-    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(ours) if f.init}  # type: ignore[arg-type]
+    names = [f.name for f in dataclasses.fields(ours) if f.init]  # type: ignore[arg-type]
+    fields = {name: getattr(value, name) for name in names if hasattr(value, name)}
     if "loss" in fields:
         fields["loss"] = loss(fields["loss"], f"{what}.loss")
     return ours(**fields)
@@ -61,10 +65,15 @@ def _piece(value: Any, family: type[P], home: Any, what: str) -> P:
     raise TypeError(f"{what}: {value!r} is not {'an' if name[0] in 'aeiou' else 'a'} {name}{hint}")
 
 
-def optimizer(value: Any, what: str) -> Optimizer:
-    """Return an optimizer, ours or converted from river's."""
+def optimizer(value: Any, what: str) -> Optimizer | Averager:
+    """Return an optimizer, or an average over one, ours or converted from river's."""
     from . import optimizers
+    from .averager import Averager
 
+    if isinstance(value, Averager):
+        return value
+    if _of_river(value) and type(value).__name__ == "Averager":
+        return Averager(value.optimizer, value.start)
     return _piece(value, Optimizer, optimizers, what)  # type: ignore[type-abstract]
 
 
@@ -80,3 +89,10 @@ def initializer(value: Any, what: str) -> Initializer:
     from . import initializers
 
     return _piece(value, Initializer, initializers, what)  # type: ignore[type-abstract]
+
+
+def penalty(value: Any, what: str) -> Penalty:
+    """Return a penalty."""
+    from . import penalties
+
+    return _piece(value, Penalty, penalties, what)

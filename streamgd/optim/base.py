@@ -38,6 +38,42 @@ class Scheduler(Piece):
         return False
 
 
+class Monitored(Scheduler):
+    """Rates that depend on the progressive loss as well as on time.
+
+    Pieces hold no state: it is the learner's, and these methods are its steps. The learner keeps what
+    `start` returned, replaces it by what `observe` returns after every ``window`` samples, and fills
+    its table of rates with `rates`. Without losses, `get` and `get_many` are the rates of the first state.
+    """
+
+    @property
+    @abstractmethod
+    def window(self) -> int:
+        """Samples between two looks at the losses."""
+
+    @abstractmethod
+    def start(self) -> Any:
+        """Return the first state: a tuple of plain numbers and strings, or one with river's detector."""
+
+    @abstractmethod
+    def observe(self, state: Any, losses: NDArray[np.float64], t: int) -> Any:
+        """Return the state after ``losses (window,)``; ``state`` itself must stay as it was.
+
+        The losses are those of the last samples, each before the model learned from it and before
+        weighting; ``t`` is the time of the next update, in the unit of `get_many`.
+        """
+
+    @abstractmethod
+    def rates(self, state: Any, t: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the rates at times ``t (n,)`` as long as the state is ``state``."""
+
+    def get(self, t: int) -> float:
+        return float(self.get_many(np.array([t]))[0])
+
+    def get_many(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self.rates(self.start(), t)
+
+
 class Loss(KernelPiece):
     """A loss of the raw output ``p`` against the target ``y`` (0 or 1 in binary classification)."""
 
@@ -46,6 +82,7 @@ class Loss(KernelPiece):
         "gradient": ("self", "y", "p"),
         "mean": ("self", "p"),
         "update": ("self", "p", "y", "eta_h", "ppu"),
+        "size": ("self", "y"),
     }
     binary: ClassVar[bool] = False
 
@@ -69,6 +106,14 @@ class Loss(KernelPiece):
         """
         return -eta_h * self.gradient(y, p)
 
+    def size(self, y: float) -> float:
+        """Return the target's size in the unit of the output.
+
+        Its absolute value for losses of a residual, 1 for losses of a margin or of a logarithm
+        (scale-free optimizers make steps proportional to it).
+        """
+        return abs(y)
+
     def mean_func(self, y_pred: Any) -> Any:
         """Map raw outputs, a float or an array of any shape, to the scale of the target (river's name)."""
         if isinstance(y_pred, np.ndarray):
@@ -84,47 +129,74 @@ class Loss(KernelPiece):
 class Optimizer(KernelPiece):
     """An update rule for one coordinate: pure functions of scalars that return the new values.
 
-    For each row, kernels call ``at`` and ``scan`` (where a class replaces them) for each feature
-    that is present, then ``row`` once, then ``step`` for each feature.
+    For each row, kernels call ``at`` for each feature that is present, which gives the prediction;
+    then, where a class replaces them, ``glance`` and ``begin``, ``ahead``, ``scan``; then ``row`` once
+    and ``step`` for each feature.
 
-    ``n_slots`` floats of state belong to each coordinate, ``n_scalars`` to the model; ``scan``
-    returns ``n_sums`` floats that are added up over the row. With ``importance_aware``, the first
-    two constants that ``row`` returns are ``eta_h`` and ``ppu``, and kernels replace the first
-    by ``loss.update(p, y, eta_h, ppu)`` before they call ``step``. With ``intercept_feature`` the
-    intercept is a feature of value 1 that follows the same rules, otherwise it follows plain SGD
-    at the learner's ``intercept_lr``.
+    ``n_slots`` floats of state belong to each coordinate, ``n_scalars`` to the model, all 0 at first;
+    ``glance`` and ``scan`` return ``n_sums`` floats that are added up over the row. With
+    ``importance_aware``, the first two constants that ``row`` returns are ``eta_h`` and ``ppu``, and
+    kernels replace the first by ``loss.update(p, y, eta_h, ppu)`` before they call ``step``. With
+    ``intercept_feature`` the intercept is a feature of value 1 that follows the same rules; otherwise
+    it follows plain SGD at the learner's ``intercept_lr``, unless that is ``"optimizer"``.
+
+    A rule that has no learning rate has no field ``lr``; its ``row`` gets 1.
     """
 
     contract: ClassVar[dict[str, tuple[str, ...]]] = {
-        "at": ("self", "w", "slots", "x"),
+        "at": ("self", "w", "slots", "x", "scalars"),
+        "glance": ("self", "w", "slots", "x"),
+        "begin": ("self", "scalars", "sums", "h"),
+        "ahead": ("self", "w", "slots", "x", "scalars"),
         "scan": ("self", "w", "slots", "x", "g", "h"),
         "row": ("self", "scalars", "sums", "p", "y", "g", "h", "lr", "t"),
         "step": ("self", "w", "slots", "g", "x", "c"),
     }
+    kernel: ClassVar[str] = "coordinate"  # the rule in `kernels` that it is made for
     n_slots: ClassVar[int] = 0
     n_scalars: ClassVar[int] = 0
     n_sums: ClassVar[int] = 0
     importance_aware: ClassVar[bool] = False
     intercept_feature: ClassVar[bool] = False
-    penalties: ClassVar[bool] = True  # whether an L1 or L2 penalty may join in
-
-    lr: float | Scheduler
+    penalties: ClassVar[bool] = True  # whether the learner's penalty may join in
+    per_sample: ClassVar[bool] = False  # the rule looks at ``x``, so it has no step for a mean gradient
+    bias_corrected: ClassVar[bool] = False  # ``row`` counts updates, and may be given a feature's own count
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from ._accept import scheduler
+        if hasattr(self, "lr"):
+            from ._accept import scheduler
 
-        object.__setattr__(self, "lr", scheduler(self.lr, f"{type(self).__name__}(lr=...)"))
+            object.__setattr__(self, "lr", scheduler(self.lr, f"{type(self).__name__}(lr=...)"))
+
+    @property
+    def rule(self) -> Optimizer:
+        """What kernels compile: the optimizer itself, or what a wrapper wraps."""
+        return self
 
     @property
     def scheduler(self) -> Scheduler:
-        """The learning rate as a scheduler."""
-        assert isinstance(self.lr, Scheduler)
-        return self.lr
+        """The learning rate as a scheduler, always 1 for a rule that has none."""
+        from .schedulers import Constant
 
-    def at(self, w: float, slots: Slots, x: float) -> float:
+        lr = getattr(self, "lr", None)
+        return lr if isinstance(lr, Scheduler) else Constant(1.0)
+
+    def at(self, w: float, slots: Slots, x: float, scalars: Slots) -> float:
         """Return the weight to predict with (by default the stored one)."""
         return w
+
+    def glance(self, w: float, slots: Slots, x: float) -> Slots:
+        """Look at a coordinate of the row to learn, before anything else."""
+        return ()
+
+    def begin(self, scalars: Slots, sums: Slots, h: float) -> Slots:
+        """Return the scalars that `ahead` sees, from what ``glance`` summed up."""
+        return scalars
+
+    def ahead(self, w: float, slots: Slots, x: float, scalars: Slots) -> float:
+        """Return the weight at which the gradient is taken; by default where predictions are made."""
+        return self.at(w, slots, x, scalars)
 
     def scan(self, w: float, slots: Slots, x: float, g: float, h: float) -> tuple[float, Slots, Slots]:
         """Look at a coordinate once ``g``, the loss's derivative, and the row's weight ``h`` are known."""
@@ -142,25 +214,40 @@ class Optimizer(KernelPiece):
 
 
 class Penalty(KernelPiece):
-    """A penalty on the weights: a gradient that joins the loss's, and a shrinkage after the step."""
+    """A penalty on the weights: a gradient that joins the loss's, or a shrinkage after the step.
+
+    ``totals`` are two floats of the model, ``charged`` one of each coordinate, all 0 at first. A
+    penalty that also falls on absent features stores weights in a form from which ``current`` finds
+    out what has become of them, so that a row costs what it has features.
+    """
 
     contract: ClassVar[dict[str, tuple[str, ...]]] = {
         "gradient": ("self", "w"),
-        "accrue": ("self", "total", "lr"),
-        "shrink": ("self", "w", "charged", "total"),
+        "advance": ("self", "totals", "lr", "next_lr"),
+        "current": ("self", "w", "charged", "totals"),
+        "settle": ("self", "w", "charged", "before", "after"),
+        "full": ("self", "totals"),
     }
 
-    @abstractmethod
     def gradient(self, w: float) -> float:
         """Return what is added to a present coordinate's gradient."""
+        return 0.0
 
-    def accrue(self, total: float, lr: float) -> float:
-        """Return the penalty that every weight could have received so far; called once a row."""
-        return total
+    def advance(self, totals: Slots, lr: float, next_lr: float) -> Slots:
+        """Return the totals after this update; called once a row."""
+        return totals
 
-    def shrink(self, w: float, charged: float, total: float) -> tuple[float, float]:
-        """Return a present weight after shrinkage, and the penalty it has received so far."""
+    def current(self, w: float, charged: float, totals: Slots) -> float:
+        """Return the weight that a stored one stands for now."""
+        return w
+
+    def settle(self, w: float, charged: float, before: Slots, after: Slots) -> tuple[float, float]:
+        """Return what to store of a present weight after its step, and what it is charged."""
         return w, charged
+
+    def full(self, totals: Slots) -> bool:
+        """Tell whether all weights must be brought up to date, because the totals lose precision."""
+        return False
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,7 @@ class Adam(Optimizer):
     beta_2: float = 0.999
     eps: float = 1e-8
     n_slots: ClassVar[int] = 2
+    bias_corrected: ClassVar[bool] = True
 
     def check(self) -> None:
         self.require(0 <= self.beta_1 < 1, "beta_1", "in [0, 1)")
@@ -201,8 +202,9 @@ class Normalized(Optimizer):
     importance_aware: ClassVar[bool] = True
     intercept_feature: ClassVar[bool] = True
     penalties: ClassVar[bool] = False
+    per_sample: ClassVar[bool] = True
 
-    def at(self, w: float, slots: Slots, x: float) -> float:
+    def at(self, w: float, slots: Slots, x: float, scalars: Slots) -> float:
         a = abs(x)
         s = slots[1]
         return w * s / a if a > s and s > 0.0 else w

@@ -1,0 +1,172 @@
+"""A model's clocks, its table of coming learning rates, and the losses that some schedules look at."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _features as f
+from .kernels.pieces import N_LOSSES, SAMPLES, T
+from .optim.averager import Averager
+from .optim.base import Monitored, Optimizer, Scheduler
+
+Floats = NDArray[np.float64]
+
+N_RATES = 1024  # rates that are computed at once
+LARGEST_RATE = 1e100
+
+
+class Timed:
+    """The part of a model that knows what time it is and what the rates are.
+
+    Kernels never see a schedule: they read a table of coming rates, and return when it is used up or
+    when a `Monitored` schedule is to look at the losses they left in ``_losses``.
+    """
+
+    optimizer: Optimizer | Averager
+    intercept_lr: Scheduler | Literal["optimizer"]
+    _control: NDArray[np.int64]
+    _scalars: Floats
+    _rates: Floats
+    _losses: Floats  # of the samples since monitored schedules last looked, before weighting
+    _observed: tuple[Any, ...]  # states of the weights' and the intercept's schedule
+    _monitored: tuple[Scheduler, Scheduler]
+    _epochs: int | None
+
+    @property
+    def n_updates(self) -> int:
+        """Updates done (a mini-batch is one)."""
+        return int(self._scalars[T])
+
+    @property
+    def n_samples(self) -> int:
+        """Samples learned from (those of weight 0 are not)."""
+        return int(self._scalars[SAMPLES])
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next update."""
+        now = np.array([self.n_updates])
+        return float(self._rates_at(self.optimizer.scheduler, self._looked()[0], now)[0])
+
+    @property
+    def _schedules(self) -> tuple[Scheduler, Scheduler]:
+        """Schedules of the weights and of the intercept (which is always 1 where it is a feature)."""
+        from .optim.schedulers import Constant
+
+        intercept = self.intercept_lr
+        return self.optimizer.scheduler, intercept if isinstance(intercept, Scheduler) else Constant(1.0)
+
+    def _time(self, scheduler: Scheduler, updates: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Time in the schedule's unit when ``updates`` will have been done, one sample each from now on."""
+        if scheduler.per == "update":
+            return updates
+        if scheduler.per == "sample" or scheduler.epoch_size is not None:
+            return updates + (self.n_samples - self.n_updates)
+        if self._epochs is None:
+            raise ValueError(
+                f"{scheduler!r} counts epochs, and a stream has none: give it epoch_size=..., the samples "
+                "in an epoch, or per='sample'"
+            )
+        return np.full_like(updates, self._epochs)
+
+    def _rates_at(self, scheduler: Scheduler, state: Any, updates: NDArray[np.int64]) -> Floats:
+        time = self._time(scheduler, updates)
+        if isinstance(scheduler, Monitored):
+            return np.asarray(scheduler.rates(state, time), dtype=np.float64)
+        return np.asarray(scheduler.get_many(time), dtype=np.float64)
+
+    # -- schedules that look at the losses -----------------------------------------------------
+
+    def _window(self) -> int:
+        """Return the samples between two looks at the losses, 0 if no schedule wants them."""
+        windows = {s.window for s in self._schedules if isinstance(s, Monitored)}
+        if len(windows) > 1:
+            raise ValueError(
+                f"the schedules of weights and intercept look at {sorted(windows)} losses at a time; give "
+                "both the same window"
+            )
+        return max(windows, default=0)
+
+    def _begin_to_monitor(self) -> None:
+        """Make room for losses, and first states, where a schedule has changed."""
+        schedules, before = self._schedules, self.__dict__.get("_monitored")
+        if before == schedules:
+            return
+        self._losses = np.zeros(self._window())
+        self._scalars[N_LOSSES] = 0.0
+        self._observed = tuple(s.start() if isinstance(s, Monitored) else None for s in schedules)
+        self._monitored = schedules
+
+    def _looked(self) -> tuple[Any, ...]:
+        """States of the schedules once they have seen a full window of losses."""
+        if not len(self._losses) or self._scalars[N_LOSSES] < len(self._losses):
+            return self._observed
+        now, losses = np.array([self.n_updates]), self._losses.copy()
+        return tuple(
+            s.observe(state, losses, int(self._time(s, now)[0])) if isinstance(s, Monitored) else None
+            for s, state in zip(self._schedules, self._observed, strict=True)
+        )
+
+    def _look(self) -> None:
+        """Let the schedules look at a full window of losses."""
+        states = self._looked()
+        if states is not self._observed:
+            self._observed = states
+            self._scalars[N_LOSSES] = 0.0
+            self._control[f.N_RATES] = 0
+
+    def _report(self, losses: Floats) -> None:
+        """Take in the losses of a mini-batch, NaN for rows that do not count."""
+        for loss in losses[~np.isnan(losses)].tolist():
+            self._losses[int(self._scalars[N_LOSSES])] = loss
+            self._scalars[N_LOSSES] += 1.0
+            self._look()
+
+    # -- the table -----------------------------------------------------------------------------
+
+    def _fill_rates(self) -> None:
+        """Make sure that the table has the next update: its rate, the rate after it, the intercept's."""
+        c = self._control
+        self._look()
+        position = (self.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
+        if 0 <= position < c[f.N_RATES]:
+            return
+        schedules = self._schedules
+        constant = all(schedule.constant for schedule in schedules)
+        length = N_RATES
+        while 0 < len(self._losses) <= length // 2:
+            length //= 2  # it will be dropped when they have looked
+        # A table starts at a multiple of its length, so that its values do not depend on when it was made.
+        start = 0 if constant else self.n_updates - self.n_updates % length
+        n = 1 if constant else length
+        position = 0 if constant else self.n_updates - start
+        updates = np.arange(start, start + n + 1)
+        rates, intercept_rates = (
+            self._rates_at(schedule, state, updates)
+            for schedule, state in zip(schedules, self._observed, strict=True)
+        )
+        table = np.stack([rates[:-1], rates[1:], intercept_rates[:-1]], axis=1)
+        # What comes after a bad rate is not used: the error waits until its time has come.
+        for schedule, column in zip(schedules, (0, 2), strict=True):
+            bad = ~(np.abs(table[position:n, column]) <= LARGEST_RATE)
+            if bad[0]:
+                rate = float(table[position, column])
+                raise ValueError(f"{schedule!r}: the rate at update {self.n_updates} is {rate!r}")
+            n = position + int(bad.argmax()) if bad.any() else n
+        self._control[f.N_RATES] = 0  # an interrupt would leave it with the address of the old table
+        old, self._rates = self._rates, table
+        control = self._control.copy()
+        control[f.RATES] = table.ctypes.data
+        control[f.N_RATES] = n
+        control[f.RATE_STEP] = 0 if constant else 1
+        control[f.RATES_START] = start
+        self._control[:] = control
+        del old  # alive until the control block had the new one
+
+    def _clock_jumped(self) -> None:
+        """Drop the table when a schedule counts samples: a mini-batch is one update of many."""
+        if any(s.per == "sample" or s.epoch_size for s in self._schedules):
+            self._control[f.N_RATES] = 0

@@ -1,0 +1,398 @@
+"""Rules that update one coordinate at a time: the output of a row, and the step on a gradient.
+
+A row is refused, with a status, before anything is written. The check is one sum of absolute values:
+NaN and infinity survive in it, it vectorises, and the compiler may not remove it (it may remove
+``x - x != 0``).
+"""
+# ruff: noqa: B018
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from streamgd import _features as f
+from streamgd._jit import LIMIT, bind, fingerprint, inlined, jitable
+
+from . import access
+from .pieces import (
+    AVERAGED,
+    INTERCEPT,
+    OPTIMIZER,
+    PENALTY,
+    PENALTY_2,
+    SAMPLES,
+    Jit,
+    Layout,
+    Pieces,
+    T,
+    take_hyper,
+)
+
+
+def output_body(pieces: Pieces, jit: Jit, layout: Layout, *, ahead: bool = False) -> Callable[..., Any]:
+    """Build ``(hp, weights, slots, charged, scalars, own, values, i, index, j, n) -> (size, z)``.
+
+    ``size`` is the sum of absolute values of the row, ``z`` its raw output: the prediction, or with
+    ``ahead`` the output at which the gradient is taken. ``own`` are the optimizer's scalars.
+    """
+    _, optimizer_class, penalty_class = pieces.classes
+    make_optimizer, make_penalty = optimizer_class.struct, penalty_class.struct
+    optimizer_hyper, penalty_hyper = jit(take_hyper(optimizer_class)), jit(take_hyper(penalty_class))
+    optimizer_start, penalty_start, _ = pieces.hyper_starts
+    value_at, slot_at = (jit(function) for function in layout)
+    load = jit(access.LOAD[optimizer_class.n_slots])
+    take = jit(access.TAKE[optimizer_class.n_slots])
+    rule = "ahead" if ahead and optimizer_class.overrides("ahead") else "at"
+    at, current = jit(getattr(optimizer_class, rule)), jit(penalty_class.current)
+    changes_weight = optimizer_class.overrides(rule)
+    averages, is_lazy = pieces.averaged and not ahead, penalty_class.overrides("current")
+    is_plain = not (changes_weight or averages or is_lazy)
+    average_slot = pieces.n_slots - 1
+    with_intercept = pieces.intercept
+    intercept_slots = OPTIMIZER + optimizer_class.n_scalars
+    intercept_average = pieces.n_scalars - 1
+
+    def output(hp, weights, slots, charged, scalars, own, values, i, index, j, n):
+        optimizer = make_optimizer(*optimizer_hyper(hp, optimizer_start))
+        penalty = make_penalty(*penalty_hyper(hp, penalty_start))
+        totals = (scalars[PENALTY], scalars[PENALTY_2])
+        share = 1.0 / scalars[AVERAGED] if averages and scalars[AVERAGED] > 0.0 else 0.0
+        size = 0.0
+        z = 0.0
+        if is_plain:
+            for k in range(n):
+                x = value_at(values, i, k)
+                size += abs(x)
+                z += weights[slot_at(index, j, k)] * x
+        else:
+            for k in range(n):
+                x = value_at(values, i, k)
+                s = slot_at(index, j, k)
+                w = weights[s]
+                if is_lazy:
+                    w = current(penalty, w, charged[s], totals)
+                if changes_weight:
+                    w = at(optimizer, w, load(slots, s), x, own)
+                if averages:
+                    w -= share * slots[average_slot, s]
+                size += abs(x)
+                z += w * x
+        intercept = scalars[INTERCEPT]
+        if with_intercept and changes_weight:
+            intercept = at(optimizer, intercept, take(scalars, intercept_slots), 1.0, own)
+        if averages:
+            intercept -= share * scalars[intercept_average]
+        return size, z + intercept
+
+    return output
+
+
+def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
+    """Build the step on one gradient, of a row or of a mini-batch's mean.
+
+    ``(hp, weights, slots, charged, scalars, own, values, i, index, j, n, one, p, y, d, h, g, rates, r)``:
+    coordinate k has the gradient ``g * values[k]`` and the intercept ``g * one``; ``d`` is the
+    loss's derivative without the sample's weight ``h``.
+    """
+    loss_class, optimizer_class, penalty_class = pieces.classes
+    make_loss, make_optimizer, make_penalty = (piece.struct for piece in pieces.classes)
+    loss_hyper, optimizer_hyper, penalty_hyper = (jit(take_hyper(piece)) for piece in pieces.classes)
+    optimizer_start, penalty_start, clip_at = pieces.hyper_starts
+    value_at, slot_at = (jit(function) for function in layout)
+    loss_update = jit(loss_class.update)
+    scan, row, step = jit(optimizer_class.scan), jit(optimizer_class.row), jit(optimizer_class.step)
+    penalty_gradient, advance = jit(penalty_class.gradient), jit(penalty_class.advance)
+    current, settle = jit(penalty_class.current), jit(penalty_class.settle)
+    load, store = jit(access.LOAD[optimizer_class.n_slots]), jit(access.STORE[optimizer_class.n_slots])
+    take, put = jit(access.TAKE[optimizer_class.n_slots]), jit(access.PUT[optimizer_class.n_slots])
+    put_own = jit(access.PUT[optimizer_class.n_scalars])
+    zero_sums, add = jit(access.TAKE[optimizer_class.n_sums]), jit(access.ADD[optimizer_class.n_sums])
+    scans, own_row = optimizer_class.overrides("scan"), optimizer_class.overrides("row")
+    importance_aware = optimizer_class.importance_aware
+    own_update = loss_class.overrides("update")
+    is_lazy, settles = penalty_class.overrides("current"), penalty_class.overrides("settle")
+    advances = penalty_class.overrides("advance")
+    with_intercept, averages, fresh = pieces.intercept, pieces.averaged, pieces.fresh
+    counts = fresh and optimizer_class.bias_corrected
+    count_slot = optimizer_class.n_slots
+    average_slot = pieces.n_slots - 1
+    intercept_slots = OPTIMIZER + optimizer_class.n_scalars
+    intercept_average = pieces.n_scalars - 1
+    nothing = (0.0, 0.0, 0.0)
+
+    def update(
+        hp, weights, slots, charged, scalars, own, values, i, index, j, n, one, p, y, d, h, g, rates, r
+    ):
+        loss = make_loss(*loss_hyper(hp, 0))
+        optimizer = make_optimizer(*optimizer_hyper(hp, optimizer_start))
+        penalty = make_penalty(*penalty_hyper(hp, penalty_start))
+        lr, next_lr, intercept_lr = rates[r, 0], rates[r, 1], rates[r, 2]
+        if intercept_lr == 0.0:
+            one = 0.0  # it is fixed
+
+        sums = zero_sums(nothing, 0)
+        if scans:
+            for k in range(n):
+                s = slot_at(index, j, k)
+                w, new, part = scan(optimizer, weights[s], load(slots, s), value_at(values, i, k), d, h)
+                weights[s] = w
+                store(slots, s, new)
+                sums = add(sums, part)
+            if with_intercept:
+                w, new, part = scan(optimizer, scalars[INTERCEPT], take(scalars, intercept_slots), one, d, h)
+                scalars[INTERCEPT] = w
+                put(scalars, intercept_slots, new)
+                sums = add(sums, part)
+
+        t = scalars[T]
+        if own_row:
+            state, c = row(optimizer, own, sums, p, y, d, h, lr, t)
+            put_own(scalars, OPTIMIZER, state)
+        else:
+            c = (lr,)
+        if importance_aware:
+            if own_update:
+                c = (loss_update(loss, p, y, c[0], c[1]),) + c[1:]  # noqa: RUF005  Numba fails on *
+            else:
+                c = (-c[0] * d,) + c[1:]  # noqa: RUF005
+
+        before = (scalars[PENALTY], scalars[PENALTY_2])
+        after = before
+        if advances:
+            after = advance(penalty, before, lr, next_lr)
+            scalars[PENALTY], scalars[PENALTY_2] = after
+        past = scalars[AVERAGED]  # sum of the shares of all weights averaged so far
+        for k in range(n):
+            s = slot_at(index, j, k)
+            x = value_at(values, i, k)
+            old = weights[s]
+            w = current(penalty, old, charged[s], before) if is_lazy else old
+            if counts:
+                _, c = row(optimizer, own, sums, p, y, d, h, lr, slots[count_slot, s])
+            w, new = step(optimizer, w, load(slots, s), g * x + penalty_gradient(penalty, w), x, c)
+            store(slots, s, new)
+            if settles:
+                if fresh:
+                    if slots[count_slot, s] == 0.0:
+                        slots[count_slot + 1, s] = before[0]
+                    owed = slots[count_slot + 1, s]
+                    w, charged[s] = settle(
+                        penalty, w, charged[s], (before[0] - owed, before[1]), (after[0] - owed, after[1])
+                    )
+                else:
+                    w, charged[s] = settle(penalty, w, charged[s], before, after)
+            if fresh:
+                slots[count_slot, s] += 1.0
+            if averages:
+                slots[average_slot, s] += past * (w - old)
+            weights[s] = w
+        old = scalars[INTERCEPT]
+        if with_intercept:
+            if counts:
+                _, c = row(optimizer, own, sums, p, y, d, h, lr, t)
+            w, new = step(optimizer, old, take(scalars, intercept_slots), g * one, one, c)
+            put(scalars, intercept_slots, new)
+        else:
+            w = old - intercept_lr * (g * one)
+        scalars[INTERCEPT] = w
+        if averages:
+            # The k-th weight has the share (gamma + 1) / (gamma + k) of the average.
+            scalars[intercept_average] += past * (w - old)
+            start, gamma = hp[clip_at + 1], hp[clip_at + 2]
+            k = t + 1.0 - start
+            if k >= 1.0:
+                scalars[AVERAGED] = past * (gamma + k) / (k - 1.0) if k > 1.0 else 1.0
+        scalars[T] = t + 1.0
+
+    return update
+
+
+def learn_row_body(pieces: Pieces, jit: Jit, inline: Jit, layout: Layout) -> Callable[..., Any]:
+    """Build the update of one row.
+
+    ``(hp, weights, slots, charged, scalars, values, i, index, j, n, y, h, rates, r) -> (status, z)``
+    """
+    loss_class, optimizer_class, _ = pieces.classes
+    make_loss, make_optimizer = loss_class.struct, optimizer_class.struct
+    loss_hyper, optimizer_hyper = jit(take_hyper(loss_class)), jit(take_hyper(optimizer_class))
+    optimizer_start, _, clip_at = pieces.hyper_starts
+    value_at, slot_at = (jit(function) for function in layout)
+    output = jit(output_body(pieces, jit, layout))
+    output_ahead = jit(output_body(pieces, jit, layout, ahead=True))
+    update = inline(update_body(pieces, jit, layout))
+    gradient = jit(loss_class.gradient)
+    glance, begin = jit(optimizer_class.glance), jit(optimizer_class.begin)
+    load = jit(access.LOAD[optimizer_class.n_slots])
+    take = jit(access.TAKE[optimizer_class.n_slots])
+    take_own = jit(access.TAKE[optimizer_class.n_scalars])
+    zero_sums, add = jit(access.TAKE[optimizer_class.n_sums]), jit(access.ADD[optimizer_class.n_sums])
+    glances, importance_aware = optimizer_class.overrides("glance"), optimizer_class.importance_aware
+    looks_ahead = optimizer_class.overrides("ahead") or glances or pieces.averaged
+    with_intercept = pieces.intercept
+    intercept_slots = OPTIMIZER + optimizer_class.n_scalars
+    nothing = (0.0, 0.0, 0.0)
+
+    def learn_row(hp, weights, slots, charged, scalars, values, i, index, j, n, y, h, rates, r):
+        loss = make_loss(*loss_hyper(hp, 0))
+        own = take_own(scalars, OPTIMIZER)
+        size, z = output(hp, weights, slots, charged, scalars, own, values, i, index, j, n)
+        if not (size <= LIMIT):
+            return f.BAD_ROW, z
+        if not (abs(y) <= LIMIT):
+            return f.BAD_TARGET, z
+        if not (0.0 <= h <= LIMIT):
+            return f.BAD_WEIGHT, z
+        if not (abs(z) <= LIMIT):
+            return f.OVERFLOW, z
+        if h == 0.0:
+            return f.NOOP, z
+        p = z
+        if glances:
+            optimizer = make_optimizer(*optimizer_hyper(hp, optimizer_start))
+            sums = zero_sums(nothing, 0)
+            for k in range(n):
+                s = slot_at(index, j, k)
+                sums = add(sums, glance(optimizer, weights[s], load(slots, s), value_at(values, i, k)))
+            if with_intercept:
+                one = 1.0 if rates[r, 2] != 0.0 else 0.0
+                sums = add(sums, glance(optimizer, scalars[INTERCEPT], take(scalars, intercept_slots), one))
+            own = begin(optimizer, own, sums, h)
+        if looks_ahead:
+            _, p = output_ahead(hp, weights, slots, charged, scalars, own, values, i, index, j, n)
+            if not (abs(p) <= LIMIT):
+                return f.OVERFLOW, z
+        d = gradient(loss, y, p)
+        g = h * d
+        if not (abs(g) <= LIMIT):
+            return f.OVERFLOW, z
+        clip = hp[clip_at]
+        if abs(g) > clip:
+            g = clip if g > clip else -clip
+            if not importance_aware:  # its steps end at the label, and look at the true derivative
+                d = g / h
+        if not (abs(g) * (1.0 + size) <= LIMIT):
+            return f.OVERFLOW, z
+        update(
+            hp, weights, slots, charged, scalars, own, values, i, index, j, n, 1.0, p, y, d, h, g, rates, r
+        )
+        scalars[SAMPLES] += 1.0
+        return f.OK, z
+
+    return learn_row
+
+
+# Arrays are those that learners allocate or normalise: C-contiguous, state in float64. Rows are a
+# matrix, or (values, index, starts) of compressed sparse rows, where row i begins at `starts[i]`.
+
+VECTOR = types.float64[::1]
+MATRIX = types.float64[:, ::1]
+WORDS = types.int64[::1]
+
+
+def layout(ndim: int) -> Layout:
+    """How rows of a matrix (2) or of compressed values (1) are reached."""
+    return access.DENSE_ROW if ndim == 2 else access.SPARSE_ROW
+
+
+def values_type(dtype: str, ndim: int) -> Any:
+    """Numba's type of a C-contiguous array: dtype "d" or "f", a matrix or the values of sparse rows."""
+    return types.Array({"d": types.float64, "f": types.float32}[dtype], ndim, "C")
+
+
+# -- one mini-batch ----------------------------------------------------------------------------
+
+
+@functools.cache
+def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Any:
+    """Compiled step on the mean gradient of all rows, all or nothing.
+
+    ``(hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, total, losses) ->
+    (status, row)``. The state is that of the batch's columns only; all of them take the step.
+    ``total`` is scratch of their number. The mean is over the rows whose weight is not 0, and
+    ``losses`` are theirs, NaN for the others.
+    """
+    loss_class, optimizer_class, _ = pieces.classes
+    make_loss = loss_class.struct
+    loss_hyper = jitable(take_hyper(loss_class))
+    _, _, clip_at = pieces.hyper_starts
+    value_at, slot_at = (jitable(function) for function in layout(ndim))
+    output = inlined(output_body(pieces, jitable, layout(ndim)))
+    output_ahead = inlined(output_body(pieces, jitable, layout(ndim), ahead=True))
+    update = inlined(update_body(pieces, jitable, access.DENSE_VECTOR))
+    gradient, value = jitable(loss_class.gradient), jitable(loss_class.value)
+    take_own = jitable(access.TAKE[optimizer_class.n_scalars])
+    looks_ahead, monitored = optimizer_class.overrides("ahead") or pieces.averaged, pieces.monitored
+    is_matrix = ndim == 2
+    sources = fingerprint(pieces.classes)
+
+    def learn_batch(
+        hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, total, losses
+    ):
+        sources
+        loss = make_loss(*loss_hyper(hp, 0))
+        own = take_own(scalars, OPTIMIZER)
+        clip = hp[clip_at]
+        w_step = 1 if w.shape[0] > 1 else 0
+        total[:] = 0.0
+        sum_g = 0.0
+        count = 0
+        for i in range(y.shape[0]):
+            if is_matrix:
+                begin, n = i, values.shape[1]
+            else:
+                begin, n = starts[i], starts[i + 1] - starts[i]
+            size, z = output(hp, weights, slots, charged, scalars, own, values, begin, index, begin, n)
+            h = w[i * w_step]
+            if not (size <= LIMIT):
+                return f.BAD_ROW, i
+            if not (abs(y[i]) <= LIMIT):
+                return f.BAD_TARGET, i
+            if not (0.0 <= h <= LIMIT):
+                return f.BAD_WEIGHT, i
+            if not (abs(z) <= LIMIT):
+                return f.OVERFLOW, i
+            if monitored:
+                losses[i] = value(loss, y[i], z) if h != 0.0 else np.nan
+            if h != 0.0:
+                p = z
+                if looks_ahead:
+                    _, p = output_ahead(
+                        hp, weights, slots, charged, scalars, own, values, begin, index, begin, n
+                    )
+                    if not (abs(p) <= LIMIT):
+                        return f.OVERFLOW, i
+                d = h * gradient(loss, y[i], p)
+                if not (abs(d) <= LIMIT):
+                    return f.OVERFLOW, i
+                g = clip if d > clip else (-clip if d < -clip else d)
+                if not (abs(g) * (1.0 + size) <= LIMIT):
+                    return f.OVERFLOW, i
+                for k in range(n):
+                    total[slot_at(index, begin, k)] += g * value_at(values, begin, k)
+                sum_g += g
+                count += 1
+        if count == 0:
+            return f.NOOP, 0
+        share = 1.0 / count
+        bound = abs(sum_g)
+        for k in range(total.shape[0]):
+            bound += abs(total[k])
+            total[k] *= share
+        if not (bound <= LIMIT):
+            return f.OVERFLOW, -1
+        update(
+            hp, weights, slots, charged, scalars, own, total, 0, index, 0, total.shape[0],
+            sum_g * share, 0.0, 0.0, 1.0, 1.0, 1.0, rates, r,
+        )  # fmt: skip
+        scalars[SAMPLES] += count
+        return f.OK, count
+
+    state = (VECTOR, VECTOR, MATRIX, VECTOR, VECTOR)
+    rest = (values_type(dtype, ndim), WORDS, WORDS, VECTOR, VECTOR, MATRIX, types.int64, VECTOR, VECTOR)
+    return bind(learn_batch, (*state, *rest), pieces.classes, nogil=True, variant=pieces.variant)

@@ -1,0 +1,78 @@
+"""What a kernel is made of, and where its numbers stand in the vectors that it gets.
+
+``hp`` is one vector: the hyper-parameters of loss, optimizer and penalty, then the gradient's clip, then
+how averages are taken (a tuple of them costs 20 ns a number to unbox). ``scalars`` is the model's
+small vector: the words below, then the optimizer's own, then the slots of an intercept that is a
+feature, then what its average is made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from streamgd.optim.base import Loss, Optimizer, Penalty
+
+from . import access
+
+Jit = Callable[[Callable[..., Any]], Callable[..., Any]]  # how a target takes in a plain function
+Layout = tuple[Callable[..., Any], Callable[..., Any]]
+
+T, SAMPLES, N_LOSSES, INTERCEPT, PENALTY, PENALTY_2, AVERAGED, OPTIMIZER = range(8)
+
+
+class Pieces(NamedTuple):
+    """What a kernel is made of. What need not be compiled in is not here: it is data."""
+
+    loss: type[Loss]
+    optimizer: type[Optimizer]
+    penalty: type[Penalty]
+    averaged: bool = False  # predictions use an average of the weights
+    intercept: bool = False  # the intercept is a feature of value 1
+    fresh: bool = False  # a feature counts updates, and owes L1, from its first appearance
+    monitored: bool = False  # losses are kept for a scheduler
+
+    @property
+    def classes(self) -> tuple[type[Loss], type[Optimizer], type[Penalty]]:
+        """The pieces proper."""
+        return self.loss, self.optimizer, self.penalty
+
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """What decides the shapes and the meaning of the state."""
+        return self.optimizer, self.averaged, self.fresh
+
+    @property
+    def variant(self) -> str:
+        """What a kernel's name needs beside its pieces."""
+        return "".join(str(int(flag)) for flag in self[3:])
+
+    @property
+    def n_slots(self) -> int:
+        """Floats of state of each coordinate.
+
+        The optimizer's, then updates done and L1 total at its first appearance if it is fresh, then what
+        its average is made from.
+        """
+        return self.optimizer.n_slots + 2 * self.fresh + self.averaged
+
+    @property
+    def n_scalars(self) -> int:
+        """Length of ``scalars``."""
+        return OPTIMIZER + self.optimizer.n_scalars + self.optimizer.n_slots + 1
+
+    @property
+    def hyper_starts(self) -> tuple[int, int, int]:
+        """Where the optimizer's, the penalty's hyper-parameters and the clip begin in ``hp``."""
+        loss, optimizer, penalty = (len(piece.struct._fields) for piece in self.classes)
+        return loss, loss + optimizer, loss + optimizer + penalty
+
+    @property
+    def n_hyper(self) -> int:
+        """Length of ``hp``: after the clip come the average's start and its gamma."""
+        return self.hyper_starts[-1] + 3
+
+
+def take_hyper(piece: type[Loss | Optimizer | Penalty]) -> Callable[..., Any]:
+    """Reader of a piece's hyper-parameters: ``(hp, start) -> tuple``."""
+    return access.TAKE[len(piece.struct._fields)]
