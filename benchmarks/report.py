@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def line(row: dict[str, Any]) -> str:
     """Write one row of a suite's table."""
     cells = [row["name"], "**FAILED**", row["peer_name"], "", row["aim"], row["failed"]]
     if not row["failed"]:
-        cells[1] = f"{seconds_as_text(row['ours'])}/{row['unit']}"
+        cells[1] = f"{seconds_as_text(row['ours'])}/{row['unit']}" if row["unit"] else ""
         cells[2] = f"{row['peer_name']}: {seconds_as_text(row['peer'])}" if row["peer_name"] else ""
         cells[3] = ratio_as_text(row["ratio"])
         notes = [f"{key}: {value}" for key, value in row["figures"].items()]
@@ -61,16 +61,29 @@ def machine_as_text(machine: dict[str, Any]) -> str:
     )
 
 
-def write(folder: Path, suite: str, machine: dict[str, Any], rows: Iterable[Row]) -> None:
-    """Write one suite's results."""
+def write(
+    folder: Path,
+    suite: str,
+    machine: dict[str, Any],
+    rows: Iterable[Row],
+    page: Callable[[str, list[Row]], str] | None = None,
+) -> None:
+    """Write one suite's results, by a page of its own where it has one."""
+    rows = list(rows)
     folder.mkdir(parents=True, exist_ok=True)
     result = {"suite": suite, "machine": machine, "rows": [asdict(row) for row in rows]}
     (folder / f"{suite}.json").write_text(json.dumps(result, indent=1) + "\n")
+    begun = (
+        f"{machine_as_text(machine)} Begun at {machine['date'][11:]} with load "
+        f"{'/'.join(map(str, machine['load']))}."
+    )
+    if page is not None:
+        (folder / f"{suite}.md").write_text(page(begun, rows))
+        return
     head = [
         f"# {suite}",
         "",
-        f"{machine_as_text(machine)} Begun at {machine['date'][11:]} with load "
-        f"{'/'.join(map(str, machine['load']))}.",
+        begun,
         "",
         f"`python benchmarks/run.py --suite {suite}`. {TIMED}",
         "",

@@ -13,7 +13,7 @@ import click
 import machine
 import report
 from compare import FULL, QUICK, Case, Effort, Row, measure
-from suites import SUITES, suite
+from suites import SUITES, page, suite
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -45,7 +45,7 @@ def main(chosen: tuple[str, ...], quick: bool) -> None:
             click.echo(report.line(vars(row)))
             rows.append(row)
         failed += sum(bool(row.failed) for row in rows)
-        report.write(results, name, found, rows)
+        report.write(results, name, found, rows, page(name))
         click.echo(f"{name}: {time.perf_counter() - start:.0f} s, {results / name}.md")
     if not quick and not report.update_readme(ROOT / "README.md", results, SUITES):
         click.echo(f"README.md was left as it is: it has no {report.BEGIN} ... {report.END}")

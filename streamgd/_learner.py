@@ -371,6 +371,8 @@ class LinearLearner(CompiledModel):
     def _learn_normalised(self, rows: _rows.Rows, y: Floats, w: Floats, out: Floats) -> tuple[int, int]:
         """Run the kernel over all rows; return its last status and the row where it stopped."""
         slots, same = self._column_slots(rows)
+        if self._pieces.is_matrix and not same:
+            rows, same = _rows.in_slots(rows, slots, self._features.names), True
         job = Job(self._control)
         state = None
         if not same:
@@ -437,6 +439,8 @@ class LinearLearner(CompiledModel):
             try:
                 rows, codes, targets, h, n_skipped = self._without_bad_rows(rows, codes, targets, h)
                 slots, same = self._column_slots(rows)
+                if self._pieces.is_matrix and not same:
+                    rows, same = _rows.in_slots(rows, slots, self._features.names), True
                 kernel = coordinate.learn_batch(self._pieces, rows.values.dtype.char, rows.values.ndim)
                 losses = np.empty(len(codes))
                 state = (self._weights, self._slots, self._charged)

@@ -17,6 +17,7 @@ from . import _features as f
 from ._errors import real
 from ._rates import Timed
 from ._targets import Labels, Numbers
+from .kernels import lanes
 from .kernels.pieces import AVERAGED, INTERCEPT, N_LOSSES, OPTIMIZER, PENALTY, PENALTY_2, Pieces, T
 from .optim import SGD, _accept, initializers, penalties
 from .optim.averager import Averager
@@ -122,12 +123,22 @@ class CompiledModel(Timed):
 
     @property
     def _mutable_attributes(self) -> set[str]:
-        return set(self.PARAMETERS)
+        return set(self._get_params()) - {"intercept_init", "labels"}  # type: ignore[attr-defined]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self.PARAMETERS:
             object.__setattr__(self, name, value)
             return
+        if self.__dict__.get("_configured") and name not in self._get_params():  # type: ignore[attr-defined]
+            # A clone and a file would not know of it.
+            raise AttributeError(
+                f"{type(self).__name__} has no parameter {name}, its {name} is {getattr(self, name)!r}; "
+                "to choose it use LogisticRegression, LinearRegression or SoftmaxRegression"
+            )
+        self._change(name, value)
+
+    def _change(self, name: str, value: Any) -> None:
+        """Set a parameter and bring what derives from it up to date, or leave all as it was."""
         value = self._accept(name, value)
         if not self.__dict__.get("_configured"):
             object.__setattr__(self, name, value)
@@ -180,12 +191,21 @@ class CompiledModel(Timed):
         else:
             chosen = penalties.ElasticNet(self.l1, self.l2) if self.l1 else penalties.L2(self.l2)
         rule = self.optimizer.rule
+        if rule.kernel == "matrix" and self.intercept_lr == "optimizer":
+            raise ValueError(
+                f"{type(rule).__name__} keeps a matrix over features; for an intercept in it, give the "
+                "samples a constant feature and say intercept_lr=0"
+            )
+        if rule.kernel == "lanes" and self.initializer != initializers.Zeros():
+            raise ValueError(f"{type(rule).__name__} starts from weights of 0; leave out the initializer")
         if chosen != penalties.L2(0.0) and not rule.penalties:
-            advice = "give it its own l1 and l2" if hasattr(rule, "l1") else "leave them 0, or use AdaGrad"
+            advice = (
+                "give it its own l1 and l2" if hasattr(rule, "l1") else "say l1=0 and l2=0, or use AdaGrad"
+            )
             raise ValueError(f"{type(rule).__name__} takes no l1 or l2 penalty; {advice}")
         if isinstance(self.optimizer, Averager) and chosen.overrides("current"):
             raise ValueError(
-                f"{type(chosen).__name__} shrinks absent weights, which Averager cannot follow; use l1 and l2"
+                f"{type(chosen).__name__} shrinks absent weights, which Averager cannot follow; use l1, l2"
             )
         return chosen
 
@@ -207,7 +227,7 @@ class CompiledModel(Timed):
         """Shapes of the state's arrays for ``n`` features (or room for as many), all float64."""
         return {
             "_weights": (n,),
-            "_slots": (max(1, pieces.n_slots), n),
+            "_slots": (n if pieces.is_matrix else max(1, pieces.n_slots), n),
             "_charged": (n,),
             "_scalars": (pieces.n_scalars,),
         }
@@ -231,20 +251,22 @@ class CompiledModel(Timed):
         self._kernel: Any = NotBound
         self._predict_kernel: Any = NotBoundToPredict
         if old is not None and old.layout != pieces.layout:
-            self._scalars, self._slots = self._state_anew(pieces, len(self._weights))
+            self._scalars, self._slots = self._state_anew(pieces, self.optimizer.rule, len(self._weights))
         self._begin_to_monitor()
         if old is not None:
             self._publish()
         self._control[f.N_RATES] = 0
         del previous  # alive until the control block had the new ones
 
-    def _state_anew(self, pieces: Pieces, n: int) -> tuple[Floats, Floats]:
+    def _state_anew(self, pieces: Pieces, rule: Optimizer, n: int) -> tuple[Floats, Floats]:
         """Return scalars and slots of another optimizer, with its own count of updates, as in river."""
         shapes = self._state_shapes(pieces, n)
         scalars = np.zeros(shapes["_scalars"])
         scalars[:OPTIMIZER] = self._scalars[:OPTIMIZER]
         scalars[[T, AVERAGED]] = 0.0
-        return scalars, np.zeros(shapes["_slots"])
+        slots = np.zeros(shapes["_slots"])
+        rule.prepare(slots, 0)
+        return scalars, slots
 
     def _fold_penalty(self, following: Penalty, copies: list[tuple[Floats, Floats]]) -> None:
         """Bring weights up to date with the penalty, and begin its totals, or those of another, anew.
@@ -312,6 +334,7 @@ class CompiledModel(Timed):
             before = getattr(self, name)
             array[tuple(map(slice, before.shape))] = before
         new["_weights"][n:] = self.initializer.values(n, capacity)
+        self.optimizer.rule.prepare(new["_slots"], n)
         new["_scratch"] = np.zeros(capacity)
         new["_scratch_slots"] = np.zeros(capacity, dtype=np.int64)
         # alive until the control block has the new ones: another thread may predict with them
@@ -355,10 +378,10 @@ class CompiledModel(Timed):
             state = {k: v for k, v in self.__dict__.items() if k not in self._RUNTIME}
             n = len(self._features)
             state["_features"] = list(self._features.names)
-            state["_weights"] = self._weights[:n].copy()
-            state["_slots"] = self._slots[:, :n].copy()
-            state["_charged"] = self._charged[:n].copy()
-            state["_scalars"] = self._scalars.copy()
+            for name, shape in self._state_shapes(self._pieces, n).items():
+                state[name] = getattr(self, name)[tuple(map(slice, shape))].copy()
+            if self._pieces.optimizer.kernel != "coordinate":
+                state["_charged"][:] = 0.0  # scratch
             state["_losses"] = self._losses.copy()
             state["_targets"] = self._targets.copy() if isinstance(self._targets, Labels) else Numbers()
             return state
@@ -389,7 +412,8 @@ class CompiledModel(Timed):
             kept = {k: v for k, v in self.__getstate__().items() if k not in parameters}
             del kept["_pieces"]
             if clone._pieces.layout != self._pieces.layout:
-                kept["_scalars"], kept["_slots"] = self._state_anew(clone._pieces, len(self._features))
+                rule, n = clone.optimizer.rule, len(self._features)
+                kept["_scalars"], kept["_slots"] = self._state_anew(clone._pieces, rule, n)
             if clone._monitored != self._monitored:
                 kept = {k: v for k, v in kept.items() if k not in ("_monitored", "_observed", "_losses")}
                 kept["_scalars"][N_LOSSES] = 0.0
@@ -419,7 +443,9 @@ class CompiledModel(Timed):
             totals = self._penalty_totals
             weights[:] = [penalty.current(w, q, totals) for w, q in zip(weights, charged, strict=True)]
         rule, own = self.optimizer.rule, self._own_scalars
-        if self._pieces.averaged and self._scalars[AVERAGED] > 0.0:
+        if rule.kernel == "lanes":
+            weights, _ = lanes.report(self._pieces, weights, slots, self._scalars)
+        elif self._pieces.averaged and self._scalars[AVERAGED] > 0.0:
             weights = weights - slots[-1] / self._scalars[AVERAGED]
         elif rule.overrides("at"):
             states = zip(*slots[: rule.n_slots].tolist(), strict=True)
@@ -431,7 +457,9 @@ class CompiledModel(Timed):
     def intercept(self) -> float:
         """The intercept."""
         intercept = float(self._scalars[INTERCEPT])
-        rule = self.optimizer.rule
+        rule, n = self.optimizer.rule, len(self._features)
+        if rule.kernel == "lanes":
+            return lanes.report(self._pieces, self._weights[:n], self._slots[:, :n], self._scalars)[1]
         if self._pieces.averaged and self._scalars[AVERAGED] > 0.0:
             return intercept - float(self._scalars[-1] / self._scalars[AVERAGED])
         if self._pieces.intercept and rule.overrides("at"):

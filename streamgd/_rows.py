@@ -195,6 +195,16 @@ def some_columns(rows: Rows, chosen: list[int]) -> Rows:
     return rows._replace(values=rows.values[kept], index=index[kept], starts=starts, n_columns=len(chosen))
 
 
+def in_slots(rows: Rows, slots: Words, names: Sequence[Hashable]) -> Rows:
+    """Return rows, compressed, whose columns are all of a model's features in its own order."""
+    if rows.values.ndim == 2:
+        values, index = rows.values.astype(np.float64).ravel(), np.tile(slots, rows.n)
+        starts = np.arange(rows.n + 1) * rows.n_columns
+    else:
+        values, index, starts = rows.values, slots[rows.index], rows.starts
+    return rows._replace(values=values, index=index, starts=starts, n_columns=len(names), columns=list(names))
+
+
 def _with_none(array: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[Any]:
     """Put None where values are missing."""
     if missing.any():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from typing import Any
 
 Row = dict[Hashable, float]
@@ -24,65 +25,95 @@ def constant(rate: float) -> Rate:
 # -- losses ------------------------------------------------------------------------------------
 
 
-class Squared:
+class Loss:
+    """`update` follows dp/dtau = -ppu gradient(y, p) for the time eta_h and returns the way / ppu."""
+
+    convex = True
+
+
+def bisect(rising: Callable[[float], float], total: float, high: float) -> float:
+    """Return where a rising function reaches ``total``, between 0 and ``high``."""
+    low = 0.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (low, middle) if rising(middle) > total else (middle, high)
+    return (low + high) / 2
+
+
+class Squared(Loss):
+    def __init__(self, scale: float = 2.0) -> None:
+        self.scale = scale
+
     def value(self, y: float, p: float) -> float:
-        return (p - y) ** 2
+        return self.scale / 2 * (p - y) ** 2
 
     def gradient(self, y: float, p: float) -> float:
-        return 2 * (p - y)
+        return self.scale * (p - y)
 
     def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
-        """Follow dp/dtau = -2 ppu (p - y): the residual falls exponentially."""
-        return -(y - p) * math.expm1(-2 * eta_h * ppu) / ppu if ppu > 0 else 0.0
+        """The residual falls exponentially."""
+        return -(y - p) * math.expm1(-self.scale * eta_h * ppu) / ppu if ppu > 0 else 0.0
 
 
-class Log:
-    def __init__(self, weight_pos: float = 1.0, weight_neg: float = 1.0) -> None:
-        self.weights = (weight_neg, weight_pos)
+class Quantile(Loss):
+    def __init__(self, alpha: float = 0.5) -> None:
+        self.alpha = alpha
 
     def value(self, y: float, p: float) -> float:
-        margin = p if y == 1 else -p
-        loss = math.log1p(math.exp(-margin)) if margin > 0 else -margin + math.log1p(math.exp(margin))
-        return self.weights[int(y)] * loss
+        return self.alpha * max(0.0, y - p) + (1 - self.alpha) * max(0.0, p - y)
 
     def gradient(self, y: float, p: float) -> float:
-        sign = 1 if y == 1 else -1
-        margin = sign * p
-        share = math.exp(-margin) / (1 + math.exp(-margin)) if margin > 0 else 1 / (1 + math.exp(margin))
-        return -sign * self.weights[int(y)] * share
+        return 1 - self.alpha if p > y else -self.alpha
 
     def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
-        """Follow dm/dtau = ppu / (1 + exp(m)): the rise d solves d + exp(m) (exp(d) - 1) = eta_h ppu."""
+        """Go to the target at constant speed, and stop there."""
         if ppu <= 0:
             return 0.0
-        sign = 1 if y == 1 else -1
-        margin, total = sign * p, self.weights[int(y)] * eta_h * ppu
-        low, high = 0.0, total
-        for _ in range(200):
-            d = (low + high) / 2
-            too_far = d > 700 or margin + d > 700 or d + math.exp(margin) * math.expm1(d) > total
-            low, high = (low, d) if too_far else (d, high)
-        return sign * (low + high) / 2 / ppu
+        e = y - p
+        return min(self.alpha * eta_h, e / ppu) if e > 0 else -min((1 - self.alpha) * eta_h, -e / ppu)
 
 
-class Hinge:
-    def __init__(self, threshold: float = 1.0) -> None:
-        self.threshold = threshold
+class Absolute(Loss):
+    """Twice the quantile loss of the median."""
 
     def value(self, y: float, p: float) -> float:
-        return max(0.0, self.threshold - (2 * y - 1) * p)
+        return 2 * Quantile().value(y, p)
 
     def gradient(self, y: float, p: float) -> float:
-        sign = 2 * y - 1
-        return -sign if sign * p <= self.threshold else 0.0
+        return 2 * Quantile().gradient(y, p)
 
     def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
-        """Go to the margin at constant speed, and stop there."""
-        sign = 2 * y - 1
-        return sign * min(eta_h, max(0.0, self.threshold - sign * p) / ppu) if ppu > 0 else 0.0
+        return Quantile().update(p, y, 2 * eta_h, ppu)
 
 
-class Huber:
+class EpsilonInsensitiveHinge(Loss):
+    def __init__(self, eps: float = 0.1) -> None:
+        self.eps = eps
+
+    def value(self, y: float, p: float) -> float:
+        return max(0.0, p - y - self.eps, y - p - self.eps)
+
+    def gradient(self, y: float, p: float) -> float:
+        return (p - y > self.eps) - (y - p > self.eps)
+
+    def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
+        """Go to the tube at constant speed, and stop there."""
+        return -self.gradient(y, p) * min(eta_h, self.value(y, p) / ppu) if ppu > 0 else 0.0
+
+
+class SquaredEpsilonInsensitive(EpsilonInsensitiveHinge):
+    def value(self, y: float, p: float) -> float:
+        return super().value(y, p) ** 2
+
+    def gradient(self, y: float, p: float) -> float:
+        return 2 * super().value(y, p) * super().gradient(y, p)
+
+    def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
+        """The distance from the tube falls exponentially."""
+        return self.gradient(y, p) / 2 * math.expm1(-2 * eta_h * ppu) / ppu if ppu > 0 else 0.0
+
+
+class Huber(Loss):
     def __init__(self, epsilon: float = 0.1) -> None:
         self.epsilon = epsilon
 
@@ -103,7 +134,172 @@ class Huber:
         if eta_h <= until:
             return -math.copysign(self.epsilon, r) * eta_h
         there = math.copysign(min(abs(r), self.epsilon), r)
-        return (y + there * math.exp(-ppu * (eta_h - until)) - p) / ppu
+        return (there - r + there * math.expm1(-ppu * (eta_h - until))) / ppu
+
+
+class Cauchy(Loss):
+    convex = False
+
+    def __init__(self, C: float = 80.0) -> None:
+        self.C = C
+
+    def value(self, y: float, p: float) -> float:
+        return self.C**2 / 2 * math.log1p((p - y) ** 2 / self.C**2)
+
+    def gradient(self, y: float, p: float) -> float:
+        return (p - y) * self.C**2 / (self.C**2 + (p - y) ** 2)
+
+    def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
+        """A residual r falls by the way d in the time log(r / (r - d)) + (r^2 - (r - d)^2) / (2 C^2)."""
+        r = abs(p - y)
+        if ppu <= 0 or r == 0:
+            return 0.0
+
+        def time(d: float) -> float:
+            return math.inf if d >= r else -math.log1p(-d / r) + d * (2 * r - d) / (2 * self.C**2)
+
+        return math.copysign(bisect(time, eta_h * ppu, r), y - p) / ppu
+
+
+class Poisson(Loss):
+    def value(self, y: float, p: float) -> float:
+        return math.exp(min(max(p, -350), 350)) - y * p
+
+    def gradient(self, y: float, p: float) -> float:
+        return math.exp(min(max(p, -350), 350)) - y
+
+    def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
+        """With v = exp(-p), dv/dtau = ppu (1 - y v) is linear; 60 digits, as its solution cancels."""
+        with localcontext(Context(prec=60, Emin=MIN_EMIN, Emax=MAX_EMAX)):
+            total, count = Decimal(eta_h) * Decimal(ppu), Decimal(y)
+            if total == 0:
+                return 0.0
+            gone = (-count * total).exp()
+            v = (-Decimal(p)).exp() * gone + ((1 - gone) / count if y > 0 else total)
+            return float((-v.ln() - Decimal(p)) / Decimal(ppu))
+
+
+class Binary(Loss):
+    """Of a label, 0 or 1."""
+
+
+class Log(Binary):
+    def __init__(self, weight_pos: float = 1.0, weight_neg: float = 1.0) -> None:
+        self.weights = (weight_neg, weight_pos)
+
+    def value(self, y: float, p: float) -> float:
+        margin = p if y == 1 else -p
+        loss = math.log1p(math.exp(-margin)) if margin > 0 else -margin + math.log1p(math.exp(margin))
+        return self.weights[int(y)] * loss
+
+    def gradient(self, y: float, p: float) -> float:
+        sign = 1 if y == 1 else -1
+        margin = sign * p
+        share = math.exp(-margin) / (1 + math.exp(-margin)) if margin > 0 else 1 / (1 + math.exp(margin))
+        return -sign * self.weights[int(y)] * share
+
+    def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
+        """A margin m rises by d in the time d + exp(m) (exp(d) - 1)."""
+        if ppu <= 0:
+            return 0.0
+        sign = 1 if y == 1 else -1
+        margin, total = sign * p, self.weights[int(y)] * eta_h * ppu
+
+        def time(d: float) -> float:
+            if margin + d > 700:
+                return math.inf
+            if d > 1:
+                return d + math.exp(margin + d) - math.exp(margin)
+            return d + math.exp(margin) * math.expm1(d)
+
+        return sign * bisect(time, total, total) / ppu
+
+
+class Hinge(Binary):
+    def __init__(self, threshold: float = 1.0) -> None:
+        self.threshold = threshold
+
+    def value(self, y: float, p: float) -> float:
+        return max(0.0, self.threshold - (2 * y - 1) * p)
+
+    def gradient(self, y: float, p: float) -> float:
+        sign = 2 * y - 1
+        return -sign if sign * p <= self.threshold else 0.0
+
+    def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
+        """Go to the margin at constant speed, and stop there."""
+        sign = 2 * y - 1
+        return sign * min(eta_h, max(0.0, self.threshold - sign * p) / ppu) if ppu > 0 else 0.0
+
+
+class SquaredHinge(Binary):
+    def value(self, y: float, p: float) -> float:
+        return Hinge().value(y, p) ** 2
+
+    def gradient(self, y: float, p: float) -> float:
+        return 2 * Hinge().value(y, p) * Hinge().gradient(y, p)
+
+    def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
+        """The violation falls exponentially."""
+        return self.gradient(y, p) / 2 * math.expm1(-2 * eta_h * ppu) / ppu if ppu > 0 else 0.0
+
+
+class ModifiedHuber(Binary):
+    def value(self, y: float, p: float) -> float:
+        margin = (2 * y - 1) * p
+        return max(0.0, 1 - margin) ** 2 if margin >= -1 else -4 * margin
+
+    def gradient(self, y: float, p: float) -> float:
+        sign = 2 * y - 1
+        return SquaredHinge().gradient(y, p) if sign * p >= -1 else -4.0 * sign
+
+    def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
+        """Within margins [-1, inf) it is a squared hinge; before that the speed is 4."""
+        if ppu <= 0:
+            return 0.0
+        sign = 2 * y - 1
+        until = max(0.0, (-1 - sign * p) / (4 * ppu))
+        if eta_h <= until:
+            return sign * 4 * eta_h
+        start = max(sign * p, -1.0)
+        return sign * (start - sign * p) / ppu + SquaredHinge().update(sign * start, y, eta_h - until, ppu)
+
+
+class BinaryFocalLoss(Binary):
+    """The logistic loss of gamma p + s beta, divided by gamma."""
+
+    def __init__(self, gamma: float = 2.0, beta: float = 1.0) -> None:
+        self.gamma, self.beta = gamma, beta
+
+    def inner(self, y: float, p: float) -> float:
+        return self.gamma * p + (2 * y - 1) * self.beta
+
+    def value(self, y: float, p: float) -> float:
+        return Log().value(y, self.inner(y, p)) / self.gamma
+
+    def gradient(self, y: float, p: float) -> float:
+        return Log().gradient(y, self.inner(y, p))
+
+    def update(self, p: float, y: float, eta_h: float, ppu: float) -> float:
+        return Log().update(self.inner(y, p), y, eta_h, self.gamma * ppu)
+
+
+class Focal(Binary):
+    convex = False
+
+    def __init__(self, gamma: float = 2.0, alpha: float = 0.25) -> None:
+        self.gamma, self.weights = gamma, (1 - alpha, alpha)
+
+    def value(self, y: float, p: float) -> float:
+        """-a (1 - q)^gamma log(q): 1 - q is the gradient of the other label's logistic loss."""
+        return self.weights[int(y)] * abs(Log().gradient(y, p)) ** self.gamma * Log().value(y, p)
+
+    def gradient(self, y: float, p: float) -> float:
+        """By the product rule."""
+        wrong = abs(Log().gradient(y, p))
+        right = abs(Log().gradient(1 - y, p))
+        slope = self.gamma * wrong**self.gamma * right * Log().value(y, p) + wrong ** (self.gamma + 1)
+        return -(2 * y - 1) * self.weights[int(y)] * slope
 
 
 # -- optimizers: `step` changes one weight, `k` counts this update from 1 -----------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,3 +53,8 @@ def sparse(
     indices = np.array([order[name] for row in rows for name in row], dtype=np.int64)
     data = np.array([v for row in rows for v in row.values()], dtype=np.float64)
     return rows, SparseRows(data, indices, indptr, len(names)), full.y, full.w, names
+
+
+def without_addresses(value: object) -> str:
+    """Name a test's parameter, alike in every process."""
+    return re.sub(" at 0x[0-9a-f]+", "", str(value))

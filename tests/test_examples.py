@@ -14,6 +14,14 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 # Patterns that the output has, in this order.
 SHOWS = {
+    "other_losses": [
+        r"truth 12\.18, 0\.82",
+        r"Squared +9\.\d\d +-1\.\d\d",
+        r"Poisson +1[12]\.\d\d +0\.8\d",
+        r"(79|80)\.\d% of the rides",
+        r"PARegressor\(C=1\): MAE: 4\.[89]",
+        r"PARegressor\(C=0\.1\): MAE: 4\.[56]",
+    ],
     "quickstart": [r"ROCAUC: 95\.\d+%", "1250 samples", "empty_server_form_handler"],
     "arrays": [
         r"Accuracy: (88\.\d\d)%",

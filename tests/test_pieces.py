@@ -335,12 +335,19 @@ def test_a_used_optimizer_of_river_is_refused() -> None:
     assert linear_model.LinearRegression(used.clone()).optimizer == optim.Adam(0.1)
 
 
+class Fancy(river.optim.SGD):
+    """An optimizer that river might get."""
+
+
+Fancy.__module__ = "river.optim.fancy"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (
-            {"optimizer": river.optim.Newton()},
-            r"river's Newton has no compiled counterpart; there are .*SGD.*Adam.*RMSProp",
+            {"optimizer": Fancy(0.1)},
+            r"river's Fancy has no compiled counterpart; there are .*SGD.*Adam.*RMSProp",
         ),
         (
             {"loss": river.optim.losses.CrossEntropy()},

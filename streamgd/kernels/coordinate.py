@@ -19,7 +19,7 @@ from numba import types
 from streamgd import _features as f
 from streamgd._jit import LIMIT, bind, fingerprint, inlined, jitable
 
-from . import access
+from . import access, newton
 from .pieces import (
     AVERAGED,
     INTERCEPT,
@@ -113,9 +113,11 @@ def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
     take, put = jit(access.TAKE[optimizer_class.n_slots]), jit(access.PUT[optimizer_class.n_slots])
     put_own = jit(access.PUT[optimizer_class.n_scalars])
     zero_sums, add = jit(access.TAKE[optimizer_class.n_sums]), jit(access.ADD[optimizer_class.n_sums])
+    intercept_in_sums = optimizer_class.intercept_in_sums
     scans, own_row = optimizer_class.overrides("scan"), optimizer_class.overrides("row")
     importance_aware = optimizer_class.importance_aware
     own_update = loss_class.overrides("update")
+    ahead, looks_ahead = jit(optimizer_class.ahead), optimizer_class.overrides("ahead")
     is_lazy, settles = penalty_class.overrides("current"), penalty_class.overrides("settle")
     advances = penalty_class.overrides("advance")
     with_intercept, averages, fresh = pieces.intercept, pieces.averaged, pieces.fresh
@@ -148,7 +150,8 @@ def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
                 w, new, part = scan(optimizer, scalars[INTERCEPT], take(scalars, intercept_slots), one, d, h)
                 scalars[INTERCEPT] = w
                 put(scalars, intercept_slots, new)
-                sums = add(sums, part)
+                if intercept_in_sums:
+                    sums = add(sums, part)
 
         t = scalars[T]
         if own_row:
@@ -175,7 +178,9 @@ def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
             w = current(penalty, old, charged[s], before) if is_lazy else old
             if counts:
                 _, c = row(optimizer, own, sums, p, y, d, h, lr, slots[count_slot, s])
-            w, new = step(optimizer, w, load(slots, s), g * x + penalty_gradient(penalty, w), x, c)
+            held = load(slots, s)
+            there = ahead(optimizer, w, held, x, own) if looks_ahead else w
+            w, new = step(optimizer, w, held, g * x + penalty_gradient(penalty, there), x, c)
             store(slots, s, new)
             if settles:
                 if fresh:
@@ -213,6 +218,12 @@ def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
     return update
 
 
+def step_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
+    """Build the step on one gradient, by coordinates or by a matrix."""
+    build = newton.update_body if pieces.is_matrix else update_body
+    return build(pieces, jit, layout)
+
+
 def learn_row_body(pieces: Pieces, jit: Jit, inline: Jit, layout: Layout) -> Callable[..., Any]:
     """Build the update of one row.
 
@@ -225,7 +236,7 @@ def learn_row_body(pieces: Pieces, jit: Jit, inline: Jit, layout: Layout) -> Cal
     value_at, slot_at = (jit(function) for function in layout)
     output = jit(output_body(pieces, jit, layout))
     output_ahead = jit(output_body(pieces, jit, layout, ahead=True))
-    update = inline(update_body(pieces, jit, layout))
+    update = inline(step_body(pieces, jit, layout))
     gradient = jit(loss_class.gradient)
     glance, begin = jit(optimizer_class.glance), jit(optimizer_class.begin)
     load = jit(access.LOAD[optimizer_class.n_slots])
@@ -324,11 +335,11 @@ def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Any:
     value_at, slot_at = (jitable(function) for function in layout(ndim))
     output = inlined(output_body(pieces, jitable, layout(ndim)))
     output_ahead = inlined(output_body(pieces, jitable, layout(ndim), ahead=True))
-    update = inlined(update_body(pieces, jitable, access.DENSE_VECTOR))
+    update = inlined(step_body(pieces, jitable, access.DENSE_VECTOR))
     gradient, value = jitable(loss_class.gradient), jitable(loss_class.value)
     take_own = jitable(access.TAKE[optimizer_class.n_scalars])
     looks_ahead, monitored = optimizer_class.overrides("ahead") or pieces.averaged, pieces.monitored
-    is_matrix = ndim == 2
+    is_dense = ndim == 2
     sources = fingerprint(pieces.classes)
 
     def learn_batch(
@@ -343,7 +354,7 @@ def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Any:
         sum_g = 0.0
         count = 0
         for i in range(y.shape[0]):
-            if is_matrix:
+            if is_dense:
                 begin, n = i, values.shape[1]
             else:
                 begin, n = starts[i], starts[i + 1] - starts[i]

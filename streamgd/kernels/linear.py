@@ -29,11 +29,11 @@ from streamgd._jit import (
     words_at,
 )
 
-from . import access, coordinate
+from . import access, coordinate, lanes
 from .pieces import N_LOSSES, OPTIMIZER, PENALTY, PENALTY_2, Pieces, T, take_hyper
 
 # The rules, by an optimizer's `kernel`: each module has `output_body` and `learn_row_body`.
-RULES: dict[str, ModuleType] = {"coordinate": coordinate}
+RULES: dict[str, ModuleType] = {"coordinate": coordinate, "matrix": coordinate, "lanes": lanes}
 
 
 # -- learning ----------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def learn(pieces: Pieces) -> Any:
     value, full = jitable(pieces.loss.value), jitable(pieces.penalty.full)
     _, penalty_start, _ = pieces.hyper_starts
     monitored, fills = pieces.monitored, pieces.penalty.overrides("full")
-    n_slots = max(1, pieces.n_slots)
+    n_slots, is_matrix = max(1, pieces.n_slots), pieces.is_matrix
     length = pieces.n_scalars
     n_hyper = pieces.n_hyper
     sources = fingerprint(pieces.classes)
@@ -114,7 +114,7 @@ def learn(pieces: Pieces) -> Any:
         losses = carray(doubles_at(c[f.LOSSES]), (c[f.WINDOW],))
         weights = carray(doubles_at(c[f.WEIGHTS]), (capacity,))
         charged = carray(doubles_at(c[f.CHARGED]), (capacity,))
-        slots = carray(doubles_at(c[f.SLOTS]), (n_slots, capacity))
+        slots = carray(doubles_at(c[f.SLOTS]), (capacity if is_matrix else n_slots, capacity))
         hp = carray(doubles_at(c[f.HYPER]), (n_hyper,))
         n_rates = c[f.N_RATES]
         rate_step = c[f.RATE_STEP]
@@ -186,12 +186,12 @@ def predict_one(pieces: Pieces) -> Any:
     output_body = RULES[pieces.optimizer.kernel].output_body
     dense = inlined(output_body(pieces, jitable, access.DENSE_VECTOR))
     sparse = inlined(output_body(pieces, jitable, access.SPARSE_ROW))
-    take_own = jitable(access.TAKE[pieces.optimizer.n_scalars])
+    take_own = jitable(access.TAKE[pieces.n_own])
     mean, make_loss, loss_hyper = (
         jitable(pieces.loss.mean), pieces.loss.struct, jitable(take_hyper(pieces.loss)),
     )  # fmt: skip
     read = jitable(read_dict)
-    n_slots = max(1, pieces.n_slots)
+    n_slots, is_matrix = max(1, pieces.n_slots), pieces.is_matrix
     length = pieces.n_scalars
     n_hyper = pieces.n_hyper
     sources = fingerprint(pieces.classes)
@@ -209,7 +209,7 @@ def predict_one(pieces: Pieces) -> Any:
         values = carray(doubles_at(c[f.X]), (capacity,))
         index = carray(words_at(c[f.SLOT]), (capacity,))
         weights = carray(doubles_at(c[f.WEIGHTS]), (capacity,))
-        slots = carray(doubles_at(c[f.SLOTS]), (n_slots, capacity))
+        slots = carray(doubles_at(c[f.SLOTS]), (capacity if is_matrix else n_slots, capacity))
         charged = carray(doubles_at(c[f.CHARGED]), (capacity,))
         hp = carray(doubles_at(c[f.HYPER]), (n_hyper,))
         own = take_own(scalars, OPTIMIZER)
@@ -234,8 +234,8 @@ def predict_rows(pieces: Pieces, dtype: str, ndim: int) -> Any:
     """
     output_body = RULES[pieces.optimizer.kernel].output_body
     output = inlined(output_body(pieces, jitable, coordinate.layout(ndim)))
-    take_own = jitable(access.TAKE[pieces.optimizer.n_scalars])
-    is_matrix = ndim == 2
+    take_own = jitable(access.TAKE[pieces.n_own])
+    is_dense = ndim == 2
     sources = fingerprint(pieces.classes)
 
     def predict_rows(hp, weights, slots, charged, scalars, values, index, starts, out):
@@ -243,7 +243,7 @@ def predict_rows(pieces: Pieces, dtype: str, ndim: int) -> Any:
         own = take_own(scalars, OPTIMIZER)
         first_bad = out.shape[0]
         for i in range(out.shape[0]):
-            if is_matrix:
+            if is_dense:
                 begin, n = i, values.shape[1]
             else:
                 begin, n = starts[i], starts[i + 1] - starts[i]

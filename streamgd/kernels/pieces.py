@@ -57,6 +57,16 @@ class Pieces(NamedTuple):
         return self.optimizer.n_slots + 2 * self.fresh + self.averaged
 
     @property
+    def n_own(self) -> int:
+        """Scalars of the optimizer that a rule of one coordinate gets as a tuple."""
+        return self.optimizer.n_scalars if self.optimizer.kernel == "coordinate" else 0
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether ``slots`` is a matrix over features, not floats of each."""
+        return self.optimizer.kernel == "matrix"
+
+    @property
     def n_scalars(self) -> int:
         """Length of ``scalars``."""
         return OPTIMIZER + self.optimizer.n_scalars + self.optimizer.n_slots + 1

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from .linear_regression import LinearRegression
+from .linear_svc import LinearSVC
 from .logistic_regression import LogisticRegression
+from .passive_aggressive import PAClassifier, PARegressor
+from .perceptron import Perceptron
 
-__all__ = ["LinearRegression", "LogisticRegression"]
+__all__ = [
+    "LinearRegression",
+    "LinearSVC",
+    "LogisticRegression",
+    "PAClassifier",
+    "PARegressor",
+    "Perceptron",
+]

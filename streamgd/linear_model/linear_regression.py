@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 
 from river import base
 
-from streamgd._learner import LinearLearner
-from streamgd._targets import Numbers
 from streamgd.optim import losses
 from streamgd.optim.base import Penalty
 
+from ._tasks import LinearRegressor
 
-class LinearRegression(LinearLearner, base.MiniBatchRegressor):
+
+class LinearRegression(LinearRegressor, base.MiniBatchRegressor):
     """Linear regression by stochastic gradient descent, compiled.
 
     Parameters, defaults and results are those of river's class of the same name; river's own
@@ -82,29 +81,15 @@ class LinearRegression(LinearLearner, base.MiniBatchRegressor):
         on_invalid: Literal["raise", "skip"] = "raise",
     ) -> None:
         super().__init__(
-            optimizer, loss, l2, l1, intercept_init, intercept_lr, clip_gradient, initializer,
-            penalty, late, on_invalid, Numbers(),
-        )  # fmt: skip
-
-    def predict_one(self, x: dict[Any, Any]) -> float:
-        """Predict the target of one sample.
-
-        Parameters
-        ----------
-        x
-            Features, names to numbers. Features that the model has not met count as absent.
-
-        Returns
-        -------
-        The prediction; None for a bad sample with ``on_invalid="skip"``.
-        """
-        mean = self._predict_kernel.call(x, self._control)
-        return mean if mean == mean else self._mean_one(x)  # type: ignore[return-value]
-
-    def predict_many(self, X: Any, *, columns: Sequence[Hashable] | None = None) -> Any:
-        """Predict the targets of rows ``(n, p)``.
-
-        Returns a series of the kind of the frame that came in (pandas, polars, Arrow), or an array ``(n,)``.
-        """
-        rows, raw = self._raw_rows(X, columns)
-        return self._like(rows, self.loss.mean_func(raw))
+            optimizer=optimizer,
+            loss=loss,
+            l2=l2,
+            l1=l1,
+            intercept_init=intercept_init,
+            intercept_lr=intercept_lr,
+            clip_gradient=clip_gradient,
+            initializer=initializer,
+            penalty=penalty,
+            late=late,
+            on_invalid=on_invalid,
+        )

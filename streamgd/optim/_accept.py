@@ -67,11 +67,13 @@ def _piece(value: Any, family: type[P], home: Any, what: str) -> P:
 
 def optimizer(value: Any, what: str) -> Optimizer | Averager:
     """Return an optimizer, or an average over one, ours or converted from river's."""
-    from . import optimizers
+    from . import automatic, optimizers
     from .averager import Averager
 
     if isinstance(value, Averager):
         return value
+    if isinstance(value, str) and value in ("auto", "bank"):
+        return automatic.Auto() if value == "auto" else automatic.Bank()
     if _of_river(value) and type(value).__name__ == "Averager":
         return Averager(value.optimizer, value.start)
     return _piece(value, Optimizer, optimizers, what)  # type: ignore[type-abstract]

@@ -82,9 +82,15 @@ class Loss(KernelPiece):
         "gradient": ("self", "y", "p"),
         "mean": ("self", "p"),
         "update": ("self", "p", "y", "eta_h", "ppu"),
-        "size": ("self", "y"),
     }
     binary: ClassVar[bool] = False
+    residual: ClassVar[bool] = (
+        True  # of the distance to the target, in its unit; not of a margin or logarithm
+    )
+    logistic: ClassVar[bool] = False  # the output is the logit of a probability
+    likelihood: ClassVar[bool] = (
+        False  # the loss is minus the logarithm of one, up to what does not depend on p
+    )
 
     @abstractmethod
     def value(self, y: float, p: float) -> float:
@@ -106,16 +112,10 @@ class Loss(KernelPiece):
         """
         return -eta_h * self.gradient(y, p)
 
-    def size(self, y: float) -> float:
-        """Return the target's size in the unit of the output.
-
-        Its absolute value for losses of a residual, 1 for losses of a margin or of a logarithm
-        (scale-free optimizers make steps proportional to it).
-        """
-        return abs(y)
-
     def mean_func(self, y_pred: Any) -> Any:
         """Map raw outputs, a float or an array of any shape, to the scale of the target (river's name)."""
+        if isinstance(y_pred, np.ndarray) and not self.overrides("mean"):
+            return np.array(y_pred, dtype=np.float64)
         if isinstance(y_pred, np.ndarray):
             flat = [self.mean(p) for p in np.asarray(y_pred, dtype=np.float64).ravel().tolist()]
             return np.array(flat, dtype=np.float64).reshape(y_pred.shape)
@@ -152,12 +152,13 @@ class Optimizer(KernelPiece):
         "row": ("self", "scalars", "sums", "p", "y", "g", "h", "lr", "t"),
         "step": ("self", "w", "slots", "g", "x", "c"),
     }
-    kernel: ClassVar[str] = "coordinate"  # the rule in `kernels` that it is made for
+    kernel: ClassVar[str] = "coordinate"  # the rule in `kernels` that it is made for: see `Newton`, `Auto`
     n_slots: ClassVar[int] = 0
     n_scalars: ClassVar[int] = 0
     n_sums: ClassVar[int] = 0
     importance_aware: ClassVar[bool] = False
     intercept_feature: ClassVar[bool] = False
+    intercept_in_sums: ClassVar[bool] = True  # whether an intercept that is a feature counts in ``n_sums``
     penalties: ClassVar[bool] = True  # whether the learner's penalty may join in
     per_sample: ClassVar[bool] = False  # the rule looks at ``x``, so it has no step for a mean gradient
     bias_corrected: ClassVar[bool] = False  # ``row`` counts updates, and may be given a feature's own count
@@ -181,6 +182,9 @@ class Optimizer(KernelPiece):
 
         lr = getattr(self, "lr", None)
         return lr if isinstance(lr, Scheduler) else Constant(1.0)
+
+    def prepare(self, slots: NDArray[np.float64], n: int) -> None:
+        """Fill in the first state of features ``n`` and up, where it is not 0."""
 
     def at(self, w: float, slots: Slots, x: float, scalars: Slots) -> float:
         """Return the weight to predict with (by default the stored one)."""

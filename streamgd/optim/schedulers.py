@@ -2,41 +2,47 @@
 
 ``t`` is in the schedule's own unit, ``per``: updates done, samples seen, or epochs done. A schedule
 per epoch with an ``epoch_size`` takes samples and divides, which gives endless streams their epochs.
+Names, defaults and values are PyTorch's where it has the schedule; each class says what happens at the
+end of its horizon, because streams have none.
 """
 
 from __future__ import annotations
 
 import math
-import numbers
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._composed import Product, Sequential, Warmup, milestones_of
+from ._cycles import CosineAnnealing, CosineAnnealingWarmRestarts, Cyclic, OneCycle
+from ._monitored import ReduceLROnPlateau, RestartOnDrift
+from ._timed import Decay, Floats, Timed
 from .base import Loss, Per, Scheduler
 
-__all__ = ["Constant", "Exponential", "InverseScaling", "Optimal", "StepDecay"]
-
-
-class _Timed(Scheduler):
-    """Schedules that let the user choose the unit of time."""
-
-    def check(self) -> None:
-        self.require(self.per in ("update", "sample", "epoch"), "per", "'update', 'sample' or 'epoch'")
-        if self.epoch_size is not None:
-            self.require(self.per == "epoch", "epoch_size", "None unless per='epoch'")
-            size: Any = self.epoch_size
-            whole = isinstance(size, numbers.Integral) and int(size) > 0
-            self.require(whole, "epoch_size", "a positive int")
-            object.__setattr__(self, "epoch_size", int(size))
-
-    def elapsed(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Time in units of ``per``."""
-        return (t // (self.epoch_size or 1)).astype(np.float64)
-
-    def get(self, t: int) -> float:
-        return float(self.get_many(np.array([t]))[0])
+__all__ = [
+    "Constant",
+    "CosineAnnealing",
+    "CosineAnnealingWarmRestarts",
+    "Cyclic",
+    "Exponential",
+    "Function",
+    "InverseScaling",
+    "InverseSqrt",
+    "InverseTime",
+    "Linear",
+    "MultiStep",
+    "OneCycle",
+    "Optimal",
+    "Polynomial",
+    "Product",
+    "ReduceLROnPlateau",
+    "RestartOnDrift",
+    "Sequential",
+    "StepDecay",
+    "Warmup",
+]
 
 
 @dataclass(frozen=True)
@@ -126,8 +132,8 @@ class Optimal(Scheduler):
 
 
 @dataclass(frozen=True)
-class StepDecay(_Timed):
-    r"""Decay by steps, :math:`\eta_0\, d^{\lfloor t / n \rfloor}`.
+class StepDecay(Decay):
+    r"""Decay by steps, :math:`\eta_0\, d^{\lfloor t / n \rfloor}`, for ever.
 
     Parameters
     ----------
@@ -141,6 +147,8 @@ class StepDecay(_Timed):
         Unit of time: ``"epoch"``, ``"update"`` or ``"sample"``.
     epoch_size
         Samples in an epoch. Needed with ``per="epoch"`` where passes over the data are not counted.
+    min_lr
+        The rate never falls below. Without it a model stops learning in the end, drift or not.
 
     Examples
     --------
@@ -155,30 +163,68 @@ class StepDecay(_Timed):
     drop_every: float
     per: Per = "epoch"
     epoch_size: int | None = None
+    min_lr: float = 0.0
 
     def check(self) -> None:
         super().check()
         self.require(0 < self.drop <= 1, "drop", "in (0, 1]")
         self.require(self.drop_every > 0, "drop_every", "positive")
 
-    def get_many(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self.learning_rate * np.power(self.drop, np.floor(self.elapsed(t) / self.drop_every))
+    def at(self, t: Floats) -> Floats:
+        return self.learning_rate * np.power(self.drop, np.floor(t / self.drop_every))
 
 
 @dataclass(frozen=True)
-class Exponential(_Timed):
-    r"""Exponential decay, :math:`\eta_0\, e^{-k t}`.
+class MultiStep(Decay):
+    r"""Decay at given times, :math:`\eta_0\, \gamma^{n(t)}` after :math:`n(t)` milestones.
+
+    The rate of the last milestone holds from then on.
+
+    Parameters
+    ----------
+    learning_rate
+        The first rate :math:`\eta_0`.
+    milestones
+        Times in rising order, in units of ``per``; one that is given twice counts twice.
+    gamma
+        Factor at each milestone; above 1 the rate rises. ``MultiStep(rate * f, [n], gamma=1 / f)`` is
+        PyTorch's ``ConstantLR``.
+    per, epoch_size, min_lr
+        Unit of time, samples in an epoch, floor: as in `StepDecay`.
+    """
+
+    learning_rate: float
+    milestones: tuple[int, ...]
+    gamma: float = 0.1
+    per: Per = "update"
+    epoch_size: int | None = None
+    min_lr: float = 0.0
+
+    def check(self) -> None:
+        super().check()
+        object.__setattr__(self, "milestones", milestones_of(self, self.milestones))
+        self.require(self.gamma > 0, "gamma", "positive")
+
+    def at(self, t: Floats) -> Floats:
+        return self.learning_rate * np.power(self.gamma, np.searchsorted(self.milestones, t, side="right"))
+
+
+@dataclass(frozen=True)
+class Exponential(Decay):
+    r"""Exponential decay, :math:`\eta_0\, e^{-k t}`, for ever.
 
     Parameters
     ----------
     learning_rate
         The first rate :math:`\eta_0`.
     k
-        Decay per unit of time; larger falls faster.
+        Decay per unit of time; larger falls faster. PyTorch's ``gamma`` is :math:`e^{-k}`.
     per
         Unit of time: ``"epoch"``, ``"update"`` or ``"sample"``.
     epoch_size
         Samples in an epoch. Needed with ``per="epoch"`` where passes over the data are not counted.
+    min_lr
+        The rate never falls below. Without it a model stops learning in the end, drift or not.
 
     Examples
     --------
@@ -191,10 +237,193 @@ class Exponential(_Timed):
     k: float
     per: Per = "epoch"
     epoch_size: int | None = None
+    min_lr: float = 0.0
 
     def check(self) -> None:
         super().check()
         self.require(self.k >= 0, "k", "at least 0")
 
-    def get_many(self, t: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self.learning_rate * np.exp(-self.k * self.elapsed(t))
+    def at(self, t: Floats) -> Floats:
+        return self.learning_rate * np.exp(-self.k * t)
+
+
+@dataclass(frozen=True)
+class InverseTime(Decay):
+    r"""Inverse time decay, :math:`\eta_0 / (1 + k t)^p`, for ever.
+
+    With ``k=1`` it is `InverseScaling` in any unit of time; with ``p`` in (0.5, 1] rates add up to
+    infinity and their squares do not, which convergence on a stationary stream asks for.
+
+    Parameters
+    ----------
+    learning_rate
+        The first rate :math:`\eta_0`.
+    k
+        The inverse of the time from which the rate falls.
+    power
+        The exponent ``p``; larger falls faster. Above 1 the sum of all rates is finite.
+    per, epoch_size, min_lr
+        Unit of time, samples in an epoch, floor: as in `StepDecay`.
+
+    References
+    ----------
+    Xu, W. (2011). Towards optimal one pass large scale learning with averaged stochastic gradient
+    descent, section 3.
+    """
+
+    learning_rate: float
+    k: float
+    power: float = 1.0
+    per: Per = "update"
+    epoch_size: int | None = None
+    min_lr: float = 0.0
+
+    def check(self) -> None:
+        super().check()
+        self.require(self.k >= 0, "k", "at least 0")
+        self.require(self.power >= 0, "power", "at least 0")
+
+    def at(self, t: Floats) -> Floats:
+        return self.learning_rate / np.power(1.0 + self.k * t, self.power)
+
+
+@dataclass(frozen=True)
+class InverseSqrt(Timed):
+    r"""Linear rise, then decay with the square root of time, for ever.
+
+    :math:`\eta \min(k / w, \sqrt{w / k})` with :math:`k = t + 1`. It tends to 0, slowly enough to go on
+    learning. The published form has the factor :math:`(d w)^{-1/2}`, ``d`` the model's width, in place
+    of the rate :math:`\eta` at the peak.
+
+    Parameters
+    ----------
+    learning_rate
+        The rate :math:`\eta` at the peak, the ``w``-th unit of time.
+    warmup
+        Length ``w`` of the rise, in units of ``per``; 1 starts at the peak.
+    per, epoch_size
+        Unit of time, samples in an epoch: as in `StepDecay`.
+
+    References
+    ----------
+    Vaswani, A. et al. (2017). Attention is all you need, eq. 3.
+    """
+
+    learning_rate: float
+    warmup: float
+    per: Per = "update"
+    epoch_size: int | None = None
+
+    def check(self) -> None:
+        super().check()
+        self.require(self.warmup >= 1, "warmup", "at least 1")
+
+    def at(self, t: Floats) -> Floats:
+        k = t + 1.0
+        return self.learning_rate * np.minimum(k / self.warmup, np.sqrt(self.warmup / k))
+
+
+@dataclass(frozen=True)
+class Linear(Timed):
+    """A straight line from one factor of the learning rate to another, where it stays.
+
+    Parameters
+    ----------
+    learning_rate
+        The rate that the factors multiply.
+    start_factor, end_factor
+        Factors at time 0 and from ``total_iters`` on, at least 0. PyTorch's defaults are a short
+        warm-up; ``start_factor=1, end_factor=0.01`` is a decay.
+    total_iters
+        Length of the line, in units of ``per``.
+    per, epoch_size
+        Unit of time, samples in an epoch: as in `StepDecay`.
+    """
+
+    learning_rate: float
+    start_factor: float = 1.0 / 3.0
+    end_factor: float = 1.0
+    total_iters: float = 5.0
+    per: Per = "update"
+    epoch_size: int | None = None
+
+    def check(self) -> None:
+        super().check()
+        self.require(self.start_factor >= 0, "start_factor", "at least 0")
+        self.require(self.end_factor >= 0, "end_factor", "at least 0")
+        self.require(self.total_iters > 0, "total_iters", "positive")
+
+    def at(self, t: Floats) -> Floats:
+        done = np.minimum(t, self.total_iters) / self.total_iters
+        return self.learning_rate * (self.start_factor + (self.end_factor - self.start_factor) * done)
+
+
+@dataclass(frozen=True)
+class Polynomial(Decay):
+    r"""Decay :math:`\eta_0 (1 - t / T)^p`, which ends at ``min_lr`` and stays there.
+
+    Parameters
+    ----------
+    learning_rate
+        The first rate :math:`\eta_0`.
+    total_iters
+        The horizon ``T``, in units of ``per``. From then on the rate is ``min_lr``: with 0, PyTorch's
+        end, nothing is learned any more.
+    power
+        The exponent ``p``; 1 is a straight line, larger falls faster at first.
+    per, epoch_size, min_lr
+        Unit of time, samples in an epoch, floor: as in `StepDecay`.
+    """
+
+    learning_rate: float
+    total_iters: float = 5.0
+    power: float = 1.0
+    per: Per = "update"
+    epoch_size: int | None = None
+    min_lr: float = 0.0
+
+    def check(self) -> None:
+        super().check()
+        self.require(self.total_iters > 0, "total_iters", "positive")
+        self.require(self.power > 0, "power", "positive")
+
+    def at(self, t: Floats) -> Floats:
+        left = np.maximum(self.total_iters - t, 0.0) / self.total_iters
+        return self.learning_rate * np.power(left, self.power)
+
+
+@dataclass(frozen=True)
+class Function(Timed):
+    r"""A user's own function of time, :math:`\eta_0 f(t)`.
+
+    Models with it are pickled where the function is: defined in a module, no ``lambda``. A model file
+    cannot hold a function; for it, write a dataclass below `Scheduler` with ``get(t)``.
+
+    Parameters
+    ----------
+    learning_rate
+        The rate :math:`\eta_0` that the function's values multiply.
+    function
+        Takes the time, an int in units of ``per``, and returns a factor; called once for each time.
+    per, epoch_size
+        Unit of time, samples in an epoch: as in `StepDecay`.
+
+    Examples
+    --------
+    >>> from streamgd import optim
+    >>> rate = optim.schedulers.Function(0.1, lambda epoch: 0.5 if epoch % 2 else 1.0, per="epoch")
+    >>> rate.get(0), rate.get(1)
+    (0.1, 0.05)
+    """
+
+    learning_rate: float
+    function: Callable[[int], float]
+    per: Per = "update"
+    epoch_size: int | None = None
+
+    def check(self) -> None:
+        super().check()
+        self.require(callable(self.function), "function", "a function of the time")
+
+    def at(self, t: Floats) -> Floats:
+        return self.learning_rate * np.array([self.function(int(k)) for k in t], dtype=np.float64)
