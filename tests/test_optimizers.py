@@ -470,7 +470,7 @@ def test_samples_beyond_the_margin_leave_fresh_weights(case: Case) -> None:
 SCALE_FREE = [c for c in ALL if c.optimizer in ("Normalized", "Coin", "ScInOL1", "ScInOL2")]
 
 
-@pytest.mark.parametrize("exponents", [[0, 40, -35, 3, -1, 10], [240, -240, 0, 100, -100, 1]], ids=str)
+@pytest.mark.parametrize("exponents", [[0, 40, -35, 3, -1, 10], [200, -200, 0, 100, -100, 1]], ids=str)
 @pytest.mark.parametrize("case", SCALE_FREE, ids=str)
 def test_the_scale_of_a_feature_does_not_matter(case: Case, exponents: list[int]) -> None:
     data = samples.dense(300, 6, binary=case.binary, seed=6)
