@@ -382,6 +382,8 @@ class CompiledModel(Timed):
                 state[name] = getattr(self, name)[tuple(map(slice, shape))].copy()
             if self._pieces.optimizer.kernel != "coordinate":
                 state["_charged"][:] = 0.0  # scratch
+            if self._pieces.optimizer.kernel == "lanes":
+                lanes.clear_scratch(self._pieces, state["_scalars"])
             state["_losses"] = self._losses.copy()
             state["_targets"] = self._targets.copy() if isinstance(self._targets, Labels) else Numbers()
             return state

@@ -59,6 +59,12 @@ def report(pieces: Pieces, weights: Floats, slots: Floats, scalars: Floats) -> t
     return mixed, float(intercept)
 
 
+def clear_scratch(pieces: Pieces, scalars: Floats) -> None:
+    """Write 0 where a row, learned or refused, leaves numbers that mean nothing to the next one."""
+    n_lanes = pieces.optimizer.n_lanes
+    scalars[..., LANES + OUTPUTS * n_lanes : LANES + (MERITS + 1) * n_lanes] = 0.0
+
+
 def _bounded(value, limit):
     return min(max(value, -limit), limit)
 

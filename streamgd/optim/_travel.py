@@ -82,6 +82,10 @@ def rise(q: float, w: float, total: float) -> float:
 @jitable
 def logistic_rise(margin: float, total: float) -> float:
     """Return how far dm/dtau = 1 / (1 + exp(m)) takes a margin in time ``total``."""
+    if (
+        margin < -1e15
+    ):  # exp(margin) is nothing until the margin is near 0, where all but its sign is rounding
+        return min(total, math.log(max(total + margin, 1.0)) - margin)
     if margin > 37.0:  # exp(margin) dwarfs the rise
         return math.log1p(total * math.exp(-margin))
     return rise(margin, math.exp(margin), total)

@@ -122,7 +122,7 @@ class COCOB(Optimizer):
 @jitable
 def coin_bet(wealth: float, theta: float, bound: float, total: float) -> float:
     """Return the bet of a coordinate whose gradients are at most ``bound``."""
-    return wealth * theta / (bound * (bound + total)) if bound > 0.0 else 0.0
+    return wealth * theta / (bound * (bound + total)) if bound > 1e-75 else 0.0  # or its square underflows
 
 
 @dataclass(frozen=True)
