@@ -59,8 +59,11 @@ from ._jit import (
     ROW, LAST, SKIPPED,  # of a job: the next row, the end, rows skipped so far
     KIND, VALUES, COLUMNS, STARTS,  # of a job: layout, values, column of each (or how many), row starts
     TARGETS, SAMPLE_WEIGHTS, WEIGHT_STEP, OUTPUTS, SKIP, RELEASE,
-) = range(51)  # fmt: skip
-N_WORDS = 51
+    CLASSES, LANES,  # of a learner of several classes: how many are known, and how many there is room for
+    CLASS_WEIGHTS, LANE_SCRATCH, OUTPUT_STEP,  # addresses; columns of a job's outputs, 0: not kept
+) = range(56)  # fmt: skip
+N_WORDS = 56
+N_LANE_SCRATCH = 8  # floats a lane that kernels work on
 
 # Layouts of a job's rows.
 DENSE64, DENSE32, SPARSE = range(3)
@@ -78,6 +81,7 @@ OVERFLOW = -7  # the raw output or the gradient is not finite or too large
 REFILL = -8  # the table of rates is used up, losses are to be looked at, or penalties folded in
 IS_BUSY = -9
 ADOPT = -10  # the stream has other key objects than the model: take them over
+NEW_CLASS = -11  # a class is to be learned for the first time
 
 DENSE = 1 << 40  # flag in the reader's count: every value stands in its slot's position
 

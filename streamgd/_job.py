@@ -27,6 +27,8 @@ class Job:
         self.words = control.copy()
         self.words[f.BUSY] = 0
         self._arrays: list[NDArray[Any]] = []
+        if self.words[f.LANES]:  # the model's own scratch belongs to predict_one, which may run meanwhile
+            self.point(f.LANE_SCRATCH, np.empty(f.N_LANE_SCRATCH * int(self.words[f.LANES])))
 
     def point(self, word: int, array: NDArray[Any]) -> None:
         """Point a word to an array."""
@@ -52,12 +54,12 @@ class Job:
             w[f.KIND] = f.DENSE32 if rows.values.dtype == np.float32 else f.DENSE64
             w[f.COLUMNS] = rows.n_columns
             if w[f.KIND] == f.DENSE32:
-                # the model's own scratch belongs to predict_one, which may run at the same time
-                self.point(f.X, np.empty(int(w[f.CAPACITY])))
+                self.point(f.X, np.empty(int(w[f.CAPACITY])))  # as above
         self.point(f.TARGETS, targets)
         self.point(f.SAMPLE_WEIGHTS, sample_weights)
         self.point(f.OUTPUTS, outputs)
         w[f.WEIGHT_STEP] = 1 if len(sample_weights) > 1 else 0
+        w[f.OUTPUT_STEP] = outputs.shape[1] if outputs.ndim == 2 and len(outputs) else 0
 
     def predict(self, values: Floats, slots: Words) -> None:
         """Set the one row to predict."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,8 @@ from ._errors import InvalidRow, InvalidType, InvalidValue, feature, overflow, w
 from ._jit import LIMIT
 from ._job import Job
 from ._model import CompiledModel, Floats, NotBound
-from ._targets import Labels
-from .kernels import coordinate, linear
+from ._targets import Labels, Numbers
+from .kernels import linear
 
 CHUNK = 1 << 23  # values a kernel reads before it returns to Python: some 20 to 50 ms
 ONE = np.ones(1)
@@ -26,6 +27,8 @@ class LinearLearner(CompiledModel):
     """What linear learners do. Subclasses add river's base class and what a target is."""
 
     __slots__ = ()
+
+    _kernels: ClassVar[ModuleType] = linear
 
     def _unit_test_skips(self) -> set[str]:
         # learn_many is one step on the mean gradient, not a step for each row: so in river.
@@ -58,7 +61,7 @@ class LinearLearner(CompiledModel):
         try:
             names, values = self._read(x)
             h = weight(w)
-            target = y if isinstance(self._targets, Labels) else self._targets.code(y)
+            target = self._targets.code(y) if isinstance(self._targets, Numbers) else y
             with self._exclusive():
                 self._learn_read(names, values, target, h)
                 # Looked up again and again: the stream's key objects are not the model's. Take them
@@ -84,7 +87,7 @@ class LinearLearner(CompiledModel):
 
     def _learn_read(self, names: list[Hashable], values: list[float], y: Any, h: float) -> None:
         """Learn from names and numbers."""
-        draft = self._targets_draft()
+        draft = self._targets.draft()
         target = draft.code(y)
         if h == 0.0:
             return
@@ -93,6 +96,7 @@ class LinearLearner(CompiledModel):
         try:
             index = np.array([self._features.add(name) for name in names], dtype=np.int64)
             self._make_room()
+            self._make_room_for(draft)
             starts = np.array([0, len(index)])
             row = _rows.Rows(np.array(values, dtype=np.float64), index, starts, 1, len(index), None, None)
             if (index == np.arange(len(index))).all():  # as kernels would take it, to the bit
@@ -123,16 +127,19 @@ class LinearLearner(CompiledModel):
         The table of rates is renewed on the way, schedules look at losses, and penalties are folded in.
         """
         if self._kernel is NotBound:
-            self._kernel = linear.learn(self._pieces)
+            self._kernel = self._kernels.learn(self._pieces)
         while True:
             self._fill_rates()
             job.words[[f.RATES, f.N_RATES, f.RATE_STEP, f.RATES_START]] = self._control[
                 [f.RATES, f.N_RATES, f.RATE_STEP, f.RATES_START]
             ]
             status: int = self._kernel.call(None, None, None, job.words)
-            if status != f.REFILL:
+            if status == f.NEW_CLASS:
+                job.words[f.CLASSES] += 1
+                self._control[f.N_RATES] = 0  # its clock starts now
+            elif status != f.REFILL:
                 return status
-            if self._bound_penalty.full(self._penalty_totals):
+            if any(map(self._bound_penalty.full, self._penalty_totals)):
                 self._fold_penalty(self._bound_penalty, [] if state is None else [(state[0], state[2])])
 
     def _forget_features(self, n: int) -> None:
@@ -149,8 +156,8 @@ class LinearLearner(CompiledModel):
             self._targets = draft
             self._publish()
 
-    def _mean_one(self, x: Any) -> float | None:
-        """Prediction on the target's scale, where the kernel alone could not make it.
+    def _mean_one(self, x: Any, *out: Any) -> float | None:
+        """Return what the kernel that predicts does, where it alone could not.
 
         None for a bad sample, where such samples are skipped.
         """
@@ -161,12 +168,12 @@ class LinearLearner(CompiledModel):
             slots = [(self._features.get(name), name, v) for name, v in x.items()]
             known = [(s, feature(v, name)) for s, name, v in slots if s is not None and s < n]
             with self._lock:
-                kernel = linear.predict_one(self._pieces)
+                kernel = self._kernels.predict_one(self._pieces)
                 if self._names_are_known():
                     self._predict_kernel = kernel
                 job = Job(self._control)
                 job.predict(np.array([v for _, v in known]), np.array([s for s, _ in known], dtype=np.int64))
-                mean = float(kernel.call(None, job.words))
+                mean = float(kernel.call(None, *out, job.words))
             if mean != mean:
                 raise overflow()
         except InvalidRow:
@@ -261,7 +268,7 @@ class LinearLearner(CompiledModel):
         """Say which value of a refused row was wrong."""
         try:
             if status == f.BAD_TARGET:
-                draft = self._targets_draft()
+                draft = self._targets.draft()
                 draft.encode(y[:row], self._counts(rows, w))
                 draft.code(y[row])
             elif status == f.BAD_WEIGHT:
@@ -283,10 +290,13 @@ class LinearLearner(CompiledModel):
             return error.at(row)
         return overflow().at(row)
 
-    def _targets_draft(self) -> Any:
-        """Targets that may learn labels without the model's being changed."""
-        targets = self._targets
-        return targets.copy() if isinstance(targets, Labels) and len(targets.seen) < 2 else targets
+    def _make_room_for(self, targets: Any) -> None:
+        """Make room for the targets of a draft."""
+
+    @staticmethod
+    def _outputs(n: int, targets: Any) -> Floats:
+        """Return an array for the raw outputs of ``n`` rows."""
+        return np.empty(n)
 
     def predict_learn_rows(
         self, X: Any, y: Any, w: Any = None, *, columns: Sequence[Hashable] | None = None
@@ -315,18 +325,30 @@ class LinearLearner(CompiledModel):
         ValueError, TypeError
             At a bad row, with its position in the attribute ``row``. Rows before it are learned.
         """
+        return self._learn_rows(X, y, w, columns, self._outputs)
+
+    def _learn_rows(
+        self,
+        X: Any,
+        y: Any,
+        w: Any,
+        columns: Sequence[Hashable] | None,
+        outputs: Callable[[int, Any], Floats],
+    ) -> Floats:
+        """Learn from each row in turn; return the array made by ``outputs``, filled."""
         rows = _rows.rows(X, columns)
         targets = _rows.vector(y, rows.n, "y")
         h = self._weights_of(w, rows.n)
-        out = np.empty(rows.n)
         if rows.n == 0:
-            return out
+            return outputs(0, self._targets)
         with self._exclusive():
             n_before = len(self._features)
             samples_before = self.n_samples
-            draft = self._targets_draft()
+            draft = self._targets.draft()
             codes = draft.encode(targets, self._counts(rows, h))
+            out = outputs(rows.n, draft)
             try:
+                self._make_room_for(draft)
                 status, row = self._learn_normalised(rows, codes, h, out)
             except BaseException:
                 if self.n_samples == samples_before:
@@ -340,16 +362,20 @@ class LinearLearner(CompiledModel):
                     self._forget_rows(n_before)
                 else:
                     # labels that only stand at or after the bad row are not known yet
-                    draft = self._targets_draft()
+                    draft = self._targets.draft()
                     draft.encode(targets[:row], self._counts(rows, h))
                     self._commit_targets(draft)
-                error.outputs = out[:row]
+                error.outputs = self._of_known(out[:row])
                 raise error
             if self.n_samples > samples_before:
                 self._commit_targets(draft)
             else:
                 self._forget_rows(n_before)
-        return out
+        return self._of_known(out)
+
+    def _of_known(self, outputs: Floats) -> Floats:
+        """Return the raw outputs without those of labels that turned out to have no good row."""
+        return outputs
 
     @staticmethod
     def _counts(rows: _rows.Rows, w: Floats) -> Callable[[int], bool]:
@@ -434,14 +460,15 @@ class LinearLearner(CompiledModel):
             return
         with self._exclusive():
             n_before = len(self._features)
-            draft = self._targets_draft()
+            draft = self._targets.draft()
             codes = draft.encode(targets, self._counts(rows, h))
             try:
+                self._make_room_for(draft)
                 rows, codes, targets, h, n_skipped = self._without_bad_rows(rows, codes, targets, h)
                 slots, same = self._column_slots(rows)
                 if self._pieces.is_matrix and not same:
                     rows, same = _rows.in_slots(rows, slots, self._features.names), True
-                kernel = coordinate.learn_batch(self._pieces, rows.values.dtype.char, rows.values.ndim)
+                kernel = self._kernels.learn_batch(self._pieces, rows.values.dtype.char, rows.values.ndim)
                 losses = np.empty(len(codes))
                 state = (self._weights, self._slots, self._charged)
                 if not same:
@@ -450,8 +477,8 @@ class LinearLearner(CompiledModel):
                 c = self._control
                 position = (self.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
                 status, row = kernel.call(
-                    self._hp, *state, self._scalars, rows.values, rows.index, rows.starts,
-                    codes, h, self._rates, position, np.empty(rows.n_columns), losses,
+                    self._hp, *self._flat(state), self._scalars, rows.values, rows.index, rows.starts,
+                    codes, h, position, losses, *self._batch_arrays(rows.n_columns, draft),
                 )  # fmt: skip
                 if status < 0:
                     raise overflow() if row < 0 else self._refused(status, row, rows, targets, h)
@@ -469,6 +496,16 @@ class LinearLearner(CompiledModel):
                 self._report(losses)
             self._commit_targets(draft)
             self._y_name = getattr(y, "name", None)
+
+    @staticmethod
+    def _flat(state: tuple[Floats, Floats, Floats]) -> tuple[Floats, Floats, Floats]:
+        """State as kernels see it: with one axis for all coordinates."""
+        weights, slots, charged = state
+        return weights.reshape(-1), slots.reshape(len(slots), -1), charged.reshape(-1)
+
+    def _batch_arrays(self, n_columns: int, targets: Any) -> tuple[Floats, ...]:
+        """Return the table of rates, and scratch, as the kernel of mini-batches wants them."""
+        return self._rates[0], np.empty(n_columns)
 
     def _without_bad_rows(
         self, rows: _rows.Rows, codes: Floats, targets: NDArray[Any], w: Floats
@@ -501,14 +538,16 @@ class LinearLearner(CompiledModel):
     def _raw_rows(self, X: Any, columns: Sequence[Hashable] | None) -> tuple[_rows.Rows, Floats]:
         """Raw outputs ``(n,)`` of rows, NaN for bad ones; unknown features are left out."""
         rows = _rows.rows(X, columns)
-        out = np.empty(rows.n)
         with self._lock:
+            out = self._outputs(rows.n, self._targets)
             slots = [self._features.get(name) for name in self._column_names(rows)]
             known = _rows.some_columns(rows, [k for k, slot in enumerate(slots) if slot is not None])
             state = self._state_of(np.array([s for s in slots if s is not None], dtype=np.int64))
-            kernel = linear.predict_rows(self._pieces, known.values.dtype.char, known.values.ndim)
+            kernel = self._kernels.predict_rows(self._pieces, known.values.dtype.char, known.values.ndim)
             scalars = self._scalars.copy()
-            bad = kernel.call(self._hp, *state, scalars, known.values, known.index, known.starts, out)
+            bad = kernel.call(
+                self._hp, *self._flat(state), scalars, known.values, known.index, known.starts, out
+            )
         if bad < rows.n and self.on_invalid == "raise":
             raise self._refused(f.BAD_ROW, bad, rows, ONE, ONE)
         return rows, out

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from . import _features as f
 from ._errors import real
 from ._rates import Timed
-from ._targets import Labels, Numbers
+from ._targets import Classes, Labels, Numbers
 from .kernels import lanes
 from .kernels.pieces import AVERAGED, INTERCEPT, N_LOSSES, OPTIMIZER, PENALTY, PENALTY_2, Pieces, T
 from .optim import SGD, _accept, initializers, penalties
@@ -94,7 +94,7 @@ class CompiledModel(Timed):
         penalty: Penalty | None,
         late: Literal["global", "fresh"],
         on_invalid: Literal["raise", "skip"],
-        targets: Numbers | Labels,
+        targets: Numbers | Labels | Classes,
     ) -> None:
         self._configured = False
         self.optimizer = SGD(0.01) if optimizer is None else optimizer
@@ -116,7 +116,7 @@ class CompiledModel(Timed):
         self._pieces = self._chosen_pieces()
         for name, shape in self._state_shapes(self._pieces, 0).items():
             self.__dict__[name] = np.zeros(shape)
-        self._scalars[INTERCEPT] = self.intercept_init
+        self._scalars[..., INTERCEPT] = self.intercept_init
         self._start()
 
     # -- parameters ----------------------------------------------------------------------------
@@ -209,11 +209,16 @@ class CompiledModel(Timed):
             )
         return chosen
 
+    @property
+    def _compiled_loss(self) -> Loss:
+        """The loss that kernels are made from."""
+        return self.loss
+
     def _chosen_pieces(self) -> Pieces:
         """Return what kernels are compiled from, by the parameters as they are."""
         rule = self.optimizer.rule
         return Pieces(
-            type(self.loss),
+            type(self._compiled_loss),
             type(rule),
             type(self._penalty()),
             averaged=isinstance(self.optimizer, Averager),
@@ -222,8 +227,7 @@ class CompiledModel(Timed):
             monitored=self._window() > 0,
         )
 
-    @staticmethod
-    def _state_shapes(pieces: Pieces, n: int) -> dict[str, tuple[int, ...]]:
+    def _state_shapes(self, pieces: Pieces, n: int) -> dict[str, tuple[int, ...]]:
         """Shapes of the state's arrays for ``n`` features (or room for as many), all float64."""
         return {
             "_weights": (n,),
@@ -238,11 +242,12 @@ class CompiledModel(Timed):
         old = self._pieces if self.__dict__.get("_configured") else None
         averager = self.optimizer if isinstance(self.optimizer, Averager) else None
         average = (averager.start, averager.gamma) if averager else (0, 0)
-        parts = (self.loss, self.optimizer.rule, penalty)
+        parts = (self._compiled_loss, self.optimizer.rule, penalty)
         hyper = [*(number for part in parts for number in part.hyper()), self.clip_gradient, *average]
         if old is not None:
             n = len(self._features)
-            self._weights[n:] = self.initializer.values(n, len(self._weights))  # may fail: before all else
+            new = self.initializer.values(n, len(self._weights))  # may fail: before all else
+            self._weights.T[..., n:] = new
         previous = [self.__dict__.get(name) for name in ("_hp", "_scalars", "_slots", "_losses")]
         if old is not None and old.penalty is not pieces.penalty:
             self._fold_penalty(penalty, [])
@@ -262,8 +267,8 @@ class CompiledModel(Timed):
         """Return scalars and slots of another optimizer, with its own count of updates, as in river."""
         shapes = self._state_shapes(pieces, n)
         scalars = np.zeros(shapes["_scalars"])
-        scalars[:OPTIMIZER] = self._scalars[:OPTIMIZER]
-        scalars[[T, AVERAGED]] = 0.0
+        scalars[..., :OPTIMIZER] = self._scalars[..., :OPTIMIZER]
+        scalars[..., [T, AVERAGED]] = 0.0
         slots = np.zeros(shapes["_slots"])
         rule.prepare(slots, 0)
         return scalars, slots
@@ -273,18 +278,31 @@ class CompiledModel(Timed):
 
         ``copies`` are weights and charges of some features that a job works on in place of the model's.
         """
-        penalty, totals, n = self._bound_penalty, self._penalty_totals, len(self._features)
+        n = len(self._features)
         for weights, charged in [(self._weights[:n], self._charged[:n]), *copies]:
-            if penalty.overrides("current"):
-                pairs = zip(weights.tolist(), charged.tolist(), strict=True)
-                weights[:] = [penalty.current(w, q, totals) for w, q in pairs]
+            weights[:] = self._current(weights, charged)
             # as `settle` leaves it at totals of 0
             charged[:] = 1.0 if following.overrides("current") else 0.0
-        self._scalars[[PENALTY, PENALTY_2]] = 0.0
+        self._scalars[..., [PENALTY, PENALTY_2]] = 0.0
+
+    def _current(self, weights: Floats, charged: Floats) -> Floats:
+        """Return stored weights as they are now, with the penalty that they owe."""
+        penalty, n = self._bound_penalty, len(weights)
+        if not penalty.overrides("current"):
+            return weights
+        now = np.empty_like(weights)
+        lanes = (array.reshape(n, -1).T for array in (weights, charged, now))
+        for stored, owed, lane, totals in zip(*lanes, self._penalty_totals, strict=True):
+            lane[:] = [
+                penalty.current(w, q, totals) for w, q in zip(stored.tolist(), owed.tolist(), strict=True)
+            ]
+        return now
 
     @property
-    def _penalty_totals(self) -> tuple[float, float]:
-        return float(self._scalars[PENALTY]), float(self._scalars[PENALTY_2])
+    def _penalty_totals(self) -> list[tuple[float, float]]:
+        """Totals of the penalty, of each class where there are several."""
+        words = self._scalars.reshape(-1, self._scalars.shape[-1])
+        return [(a, b) for a, b in words[:, [PENALTY, PENALTY_2]].tolist()]
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -329,14 +347,13 @@ class CompiledModel(Timed):
         # First all that can fail (memory, a user's initializer), then all changes at once: an error or an
         # interrupt half-way would leave a control block with the addresses of arrays that are freed.
         shapes = self._state_shapes(self._pieces, capacity)
-        new = {name: np.zeros(shapes[name]) for name in ("_weights", "_slots", "_charged")}
+        new: dict[str, NDArray[Any]] = {name: np.zeros(shape) for name, shape in shapes.items()}
         for name, array in new.items():
             before = getattr(self, name)
             array[tuple(map(slice, before.shape))] = before
-        new["_weights"][n:] = self.initializer.values(n, capacity)
+        new["_weights"].T[..., n:] = self.initializer.values(n, capacity)
         self.optimizer.rule.prepare(new["_slots"], n)
-        new["_scratch"] = np.zeros(capacity)
-        new["_scratch_slots"] = np.zeros(capacity, dtype=np.int64)
+        new |= self._new_scratch(capacity)
         # alive until the control block has the new ones: another thread may predict with them
         old = [self.__dict__.get(name) for name in new]
         old += [self._features.keys, self._features.order]
@@ -344,6 +361,10 @@ class CompiledModel(Timed):
         self.__dict__.update(new)
         self._publish()
         del old
+
+    def _new_scratch(self, capacity: int) -> dict[str, NDArray[Any]]:
+        """Return new arrays that kernels work on, by attribute."""
+        return {"_scratch": np.zeros(capacity), "_scratch_slots": np.zeros(capacity, dtype=np.int64)}
 
     def _publish(self) -> None:
         """Write all addresses into the control block at once: a kernel sees the old or the new ones."""
@@ -364,6 +385,11 @@ class CompiledModel(Timed):
         control[f.VALUES] = control[f.X]
         control[f.STARTS] = self._control.ctypes.data + 8 * f.BEGIN
         control[f.TARGETS], control[f.SAMPLE_WEIGHTS], control[f.OUTPUTS] = given, given + 8, given + 16
+        self._publish_targets(control)
+        self._control[:] = control
+
+    def _publish_targets(self, control: NDArray[np.int64]) -> None:
+        """Write what kernels know of labels into a control block."""
         if isinstance(self._targets, Labels):
             self._negative, self._positive = self._targets.pair
             if self._positive is None:  # predictions cannot be named: Python has to look at each
@@ -371,7 +397,6 @@ class CompiledModel(Timed):
             control[f.IS_BINARY] = 1
             for word, label in ((f.NEGATIVE, self._targets.negative), (f.POSITIVE, self._targets.positive)):
                 control[word] = 0 if label is None else id(label)
-        self._control[:] = control
 
     def __getstate__(self) -> dict[str, Any]:
         with self._exclusive():
@@ -385,7 +410,7 @@ class CompiledModel(Timed):
             if self._pieces.optimizer.kernel == "lanes":
                 lanes.clear_scratch(self._pieces, state["_scalars"])
             state["_losses"] = self._losses.copy()
-            state["_targets"] = self._targets.copy() if isinstance(self._targets, Labels) else Numbers()
+            state["_targets"] = self._targets.copy()
             return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -418,7 +443,7 @@ class CompiledModel(Timed):
                 kept["_scalars"], kept["_slots"] = self._state_anew(clone._pieces, rule, n)
             if clone._monitored != self._monitored:
                 kept = {k: v for k, v in kept.items() if k not in ("_monitored", "_observed", "_losses")}
-                kept["_scalars"][N_LOSSES] = 0.0
+                kept["_scalars"][..., N_LOSSES] = 0.0
             clone.__setstate__({**clone.__getstate__(), **kept})
         return clone
 
@@ -431,44 +456,48 @@ class CompiledModel(Timed):
         return sum(a.nbytes for a in (*arrays, *more)) + sum(map(sys.getsizeof, names)) + 96 * len(names)
 
     @property
-    def _own_scalars(self) -> tuple[float, ...]:
-        """The optimizer's scalars."""
-        return tuple(self._scalars[OPTIMIZER:][: self.optimizer.rule.n_scalars].tolist())
-
-    @property
     def weights(self) -> dict[Hashable, float]:
         """The weights by feature, a new dict."""
-        names, penalty = self._features.names, self._bound_penalty
-        weights, slots = self._weights[: len(names)], self._slots[:, : len(names)]
-        if penalty.overrides("current"):
-            weights, charged = weights.copy(), self._charged[: len(names)].copy()
-            totals = self._penalty_totals
-            weights[:] = [penalty.current(w, q, totals) for w, q in zip(weights, charged, strict=True)]
-        rule, own = self.optimizer.rule, self._own_scalars
+        n = len(self._features)
+        weights = self._current(self._weights[:n], self._charged[:n])
+        return self._named(self._to_predict(weights, self._slots[:, :n], self._scalars))
+
+    def _named(self, weights: list[float]) -> dict[Hashable, float]:
+        """Weights by feature, a new dict."""
+        return dict(zip(self._features.names, weights, strict=False))
+
+    def _to_predict(self, weights: Floats, slots: Floats, scalars: Floats) -> list[float]:
+        """Return the weights that predictions use, from current ones and the rest of their state."""
+        rule = self.optimizer.rule
         if rule.kernel == "lanes":
-            weights, _ = lanes.report(self._pieces, weights, slots, self._scalars)
-        elif self._pieces.averaged and self._scalars[AVERAGED] > 0.0:
-            weights = weights - slots[-1] / self._scalars[AVERAGED]
+            weights, _ = lanes.report(self._pieces, weights, slots, scalars)
+        elif self._pieces.averaged and scalars[AVERAGED] > 0.0:
+            weights = weights - slots[-1] / scalars[AVERAGED]
         elif rule.overrides("at"):
+            own = tuple(scalars[OPTIMIZER:][: rule.n_scalars].tolist())
             states = zip(*slots[: rule.n_slots].tolist(), strict=True)
-            pairs = zip(weights.tolist(), states, strict=True)
-            return dict(zip(names, (rule.at(w, state, 0.0, own) for w, state in pairs), strict=True))
-        return dict(zip(names, weights.tolist(), strict=False))
+            return [rule.at(w, state, 0.0, own) for w, state in zip(weights.tolist(), states, strict=True)]
+        return weights.tolist()  # type: ignore[no-any-return]
 
     @property
     def intercept(self) -> float:
         """The intercept."""
-        intercept = float(self._scalars[INTERCEPT])
-        rule, n = self.optimizer.rule, len(self._features)
-        if rule.kernel == "lanes":
-            return lanes.report(self._pieces, self._weights[:n], self._slots[:, :n], self._scalars)[1]
-        if self._pieces.averaged and self._scalars[AVERAGED] > 0.0:
-            return intercept - float(self._scalars[-1] / self._scalars[AVERAGED])
-        if self._pieces.intercept and rule.overrides("at"):
-            slots = self._scalars[OPTIMIZER + rule.n_scalars :][: rule.n_slots]
-            return rule.at(intercept, tuple(slots.tolist()), 1.0, self._own_scalars)
-        return intercept
+        n = len(self._features)
+        return self._intercept_of(self._weights[:n], self._slots[:, :n], self._scalars)
 
     @intercept.setter
     def intercept(self, value: float) -> None:
         self._scalars[INTERCEPT] += real(value, "the intercept") - self.intercept
+
+    def _intercept_of(self, weights: Floats, slots: Floats, scalars: Floats) -> float:
+        """Return the intercept that predictions use."""
+        intercept = float(scalars[INTERCEPT])
+        rule = self.optimizer.rule
+        if rule.kernel == "lanes":
+            return lanes.report(self._pieces, weights, slots, scalars)[1]
+        if self._pieces.averaged and scalars[AVERAGED] > 0.0:
+            return intercept - float(scalars[-1] / scalars[AVERAGED])
+        if self._pieces.intercept and rule.overrides("at"):
+            own, state = np.split(scalars[OPTIMIZER:], [rule.n_scalars])
+            return rule.at(intercept, tuple(state[: rule.n_slots].tolist()), 1.0, tuple(own.tolist()))
+        return intercept

@@ -38,18 +38,19 @@ class Timed:
     @property
     def n_updates(self) -> int:
         """Updates done (a mini-batch is one)."""
-        return int(self._scalars[T])
+        return int(self._scalars.flat[T])
 
     @property
     def n_samples(self) -> int:
         """Samples learned from (those of weight 0 are not)."""
-        return int(self._scalars[SAMPLES])
+        return int(self._scalars.flat[SAMPLES])
 
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next update."""
         now = np.array([self.n_updates])
-        return float(self._rates_at(self.optimizer.scheduler, self._looked()[0], now)[0])
+        rates = self._rates_at(self.optimizer.scheduler, self._looked()[0], now, self._clocks()[0])
+        return float(rates[0])
 
     @property
     def _schedules(self) -> tuple[Scheduler, Scheduler]:
@@ -59,12 +60,23 @@ class Timed:
         intercept = self.intercept_lr
         return self.optimizer.scheduler, intercept if isinstance(intercept, Scheduler) else Constant(1.0)
 
-    def _time(self, scheduler: Scheduler, updates: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Time in the schedule's unit when ``updates`` will have been done, one sample each from now on."""
+    def _clocks(self) -> list[tuple[int, int]]:
+        """Return updates and samples so far, of each class where each has its clock; the first is oldest."""
+        words = self._scalars.reshape(-1, self._scalars.shape[-1])
+        return [(int(updates), int(samples)) for updates, samples in words[:, [T, SAMPLES]].tolist()]
+
+    def _time(
+        self, scheduler: Scheduler, updates: NDArray[np.int64], clock: tuple[int, int]
+    ) -> NDArray[np.int64]:
+        """Time in the schedule's unit when the model will have done ``updates``, one sample each from now on.
+
+        A later clock lags behind the model's by as much as it does now, and stands at 0 before it began.
+        """
+        updates = np.maximum(updates - (self.n_updates - clock[0]), 0)
         if scheduler.per == "update":
             return updates
         if scheduler.per == "sample" or scheduler.epoch_size is not None:
-            return updates + (self.n_samples - self.n_updates)
+            return updates + (clock[1] - clock[0])
         if self._epochs is None:
             raise ValueError(
                 f"{scheduler!r} counts epochs, and a stream has none: give it epoch_size=..., the samples "
@@ -72,8 +84,10 @@ class Timed:
             )
         return np.full_like(updates, self._epochs)
 
-    def _rates_at(self, scheduler: Scheduler, state: Any, updates: NDArray[np.int64]) -> Floats:
-        time = self._time(scheduler, updates)
+    def _rates_at(
+        self, scheduler: Scheduler, state: Any, updates: NDArray[np.int64], clock: tuple[int, int]
+    ) -> Floats:
+        time = self._time(scheduler, updates, clock)
         if isinstance(scheduler, Monitored):
             return np.asarray(scheduler.rates(state, time), dtype=np.float64)
         return np.asarray(scheduler.get_many(time), dtype=np.float64)
@@ -96,17 +110,17 @@ class Timed:
         if before == schedules:
             return
         self._losses = np.zeros(self._window())
-        self._scalars[N_LOSSES] = 0.0
+        self._scalars[..., N_LOSSES] = 0.0
         self._observed = tuple(s.start() if isinstance(s, Monitored) else None for s in schedules)
         self._monitored = schedules
 
     def _looked(self) -> tuple[Any, ...]:
         """States of the schedules once they have seen a full window of losses."""
-        if not len(self._losses) or self._scalars[N_LOSSES] < len(self._losses):
+        if not len(self._losses) or self._scalars.flat[N_LOSSES] < len(self._losses):
             return self._observed
-        now, losses = np.array([self.n_updates]), self._losses.copy()
+        now, clock, losses = np.array([self.n_updates]), self._clocks()[0], self._losses.copy()
         return tuple(
-            s.observe(state, losses, int(self._time(s, now)[0])) if isinstance(s, Monitored) else None
+            s.observe(state, losses, int(self._time(s, now, clock)[0])) if isinstance(s, Monitored) else None
             for s, state in zip(self._schedules, self._observed, strict=True)
         )
 
@@ -115,14 +129,14 @@ class Timed:
         states = self._looked()
         if states is not self._observed:
             self._observed = states
-            self._scalars[N_LOSSES] = 0.0
+            self._scalars[..., N_LOSSES] = 0.0
             self._control[f.N_RATES] = 0
 
     def _report(self, losses: Floats) -> None:
         """Take in the losses of a mini-batch, NaN for rows that do not count."""
         for loss in losses[~np.isnan(losses)].tolist():
-            self._losses[int(self._scalars[N_LOSSES])] = loss
-            self._scalars[N_LOSSES] += 1.0
+            self._losses[int(self._scalars.flat[N_LOSSES])] = loss
+            self._scalars[..., N_LOSSES] += 1.0
             self._look()
 
     # -- the table -----------------------------------------------------------------------------
@@ -139,27 +153,33 @@ class Timed:
         length = N_RATES
         while 0 < len(self._losses) <= length // 2:
             length //= 2  # it will be dropped when they have looked
+        clocks = self._clocks()
+        while length > 16 and length * len(clocks) > 1 << 17:
+            length //= 2
         # A table starts at a multiple of its length, so that its values do not depend on when it was made.
         start = 0 if constant else self.n_updates - self.n_updates % length
         n = 1 if constant else length
         position = 0 if constant else self.n_updates - start
         updates = np.arange(start, start + n + 1)
-        rates, intercept_rates = (
-            self._rates_at(schedule, state, updates)
-            for schedule, state in zip(schedules, self._observed, strict=True)
-        )
-        table = np.stack([rates[:-1], rates[1:], intercept_rates[:-1]], axis=1)
+        tables = {}
+        for clock in dict.fromkeys(clocks):
+            rates, intercept_rates = (
+                self._rates_at(schedule, state, updates, clock)
+                for schedule, state in zip(schedules, self._observed, strict=True)
+            )
+            tables[clock] = np.stack([rates[:-1], rates[1:], intercept_rates[:-1]], axis=1)
+        table = np.stack([tables[clock] for clock in clocks])
         # What comes after a bad rate is not used: the error waits until its time has come.
         for schedule, column in zip(schedules, (0, 2), strict=True):
-            bad = ~(np.abs(table[position:n, column]) <= LARGEST_RATE)
+            bad = ~np.all(np.abs(table[:, position:n, column]) <= LARGEST_RATE, axis=0, keepdims=True)[0]
             if bad[0]:
-                rate = float(table[position, column])
+                rate = next(r for r in table[:, position, column].tolist() if not abs(r) <= LARGEST_RATE)
                 raise ValueError(f"{schedule!r}: the rate at update {self.n_updates} is {rate!r}")
             n = position + int(bad.argmax()) if bad.any() else n
         self._control[f.N_RATES] = 0  # an interrupt would leave it with the address of the old table
-        old, self._rates = self._rates, table
+        old, self._rates = self._rates, np.ascontiguousarray(table[:, :n])
         control = self._control.copy()
-        control[f.RATES] = table.ctypes.data
+        control[f.RATES] = self._rates.ctypes.data
         control[f.N_RATES] = n
         control[f.RATE_STEP] = 0 if constant else 1
         control[f.RATES_START] = start

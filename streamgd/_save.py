@@ -23,7 +23,6 @@ import numpy as np
 
 from ._learner import LinearLearner
 from ._piece import Piece
-from ._targets import Labels
 
 FORMAT = 1
 ARRAYS = ("weights", "slots", "charged", "scalars", "losses")
@@ -65,6 +64,8 @@ def _encode(value: Any, what: str) -> Any:
         return {"bytes": value.hex()}
     if isinstance(value, tuple | list):
         return {"tuple": [_encode(v, what) for v in value]}
+    if isinstance(value, dict):
+        return {"dict": [[_encode(k, what), _encode(v, what)] for k, v in value.items()]}
     if isinstance(value, frozenset):
         return {"frozenset": [_encode(v, what) for v in sorted(value, key=repr)]}
     if isinstance(value, Piece):
@@ -72,7 +73,7 @@ def _encode(value: Any, what: str) -> Any:
         return {"piece": _name(type(value)), "fields": {k: _encode(getattr(value, k), what) for k in fields}}
     raise TypeError(
         f"{what} is {value!r} ({type(value).__name__}), which a model file cannot hold; it holds "
-        "numbers, str, bytes, tuples and frozensets of them, and pieces that are dataclasses"
+        "numbers, str, bytes, tuples, dicts and frozensets of them, and pieces that are dataclasses"
     )
 
 
@@ -85,6 +86,8 @@ def _decode(value: Any) -> Any:
         return bytes.fromhex(value["bytes"])
     if "tuple" in value:
         return tuple(_decode(v) for v in value["tuple"])
+    if "dict" in value:
+        return {_decode(k): _decode(v) for k, v in value["dict"]}
     if "frozenset" in value:
         return frozenset(_decode(v) for v in value["frozenset"])
     return _class(value["piece"], Piece)(**{k: _decode(v) for k, v in value["fields"].items()})
@@ -120,7 +123,6 @@ def save(model: LinearLearner, path: str | os.PathLike[str], *, extra: Plain | N
         )
     state = model.__getstate__()
     signature = model._get_params()  # type: ignore[attr-defined]
-    targets = state["_targets"]
     metadata = {
         "streamgd": str(FORMAT),
         "class": _name(type(model)),
@@ -128,9 +130,7 @@ def save(model: LinearLearner, path: str | os.PathLike[str], *, extra: Plain | N
     }
     rest: Plain = {
         "names": [_encode(name, "the feature name") for name in state["_features"]],
-        "labels": [_encode(v, "the label") for v in (targets.negative, targets.positive)]
-        if isinstance(targets, Labels)
-        else None,
+        "labels": [_encode(label, "the label") for label in state["_targets"].known],
         "n_invalid": state["n_invalid"],
         "epochs": state["_epochs"],
         "observed": [_encode(v, "the state of a schedule") for v in state["_observed"]],
@@ -195,8 +195,8 @@ def load(path: str | os.PathLike[str], *, with_extra: bool = False) -> Any:
         state = model.__getstate__()
         state.update({"_" + name: arrays[name] for name in ARRAYS})
         state["_features"] = [_decode(name) for name in rest["names"]]
-        if rest["labels"] is not None:
-            state["_targets"].negative, state["_targets"].positive = map(_decode, rest["labels"])
+        if rest["labels"]:
+            state["_targets"].known = tuple(map(_decode, rest["labels"]))
         state["n_invalid"] = rest["n_invalid"]
         state["_epochs"] = rest["epochs"]
         state["_observed"] = tuple(map(_decode, rest["observed"]))

@@ -1,10 +1,10 @@
-"""Targets: numbers as they are, and the two labels of a binary learner as 0 and 1."""
+"""Targets: numbers as they are, the two labels of a binary learner as 0 and 1, of a softmax as 0, 1, 2 ..."""
 
 from __future__ import annotations
 
 import copy
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,31 @@ Codes = NDArray[np.float64]
 Counts = Callable[[int], bool]
 
 
+def plain_label(y: Any) -> Any:
+    """Return a label as a plain Python object, or raise."""
+    if isinstance(y, np.generic) and not isinstance(y, np.datetime64 | np.timedelta64):
+        y = y.item()
+    if y is None:
+        raise InvalidValue("the label is None; leave out samples without a label")
+    if isinstance(y, float) and y != y:
+        raise InvalidValue("the label is nan; leave out samples without a label")
+    if not isinstance(y, bool | int | float | str | bytes):
+        raise InvalidType(
+            f"the label is {reprlib.repr(y)} ({type(y).__name__}); labels are bool, int, float, str or bytes"
+        )
+    return y
+
+
 class Numbers:
     """Targets of regression."""
+
+    known: tuple[Any, ...] = ()  # labels, to be saved
+
+    def copy(self) -> Numbers:
+        """Return itself: there is nothing to learn."""
+        return self
+
+    draft = copy
 
     def code(self, y: Any) -> float:
         """Return the target as a float, or raise."""
@@ -49,7 +72,7 @@ class Labels:
         if given is not None:
             if not isinstance(given, tuple | list) or len(given) != 2:
                 raise ValueError(f"labels={given!r}: labels must be a pair (negative, positive)")
-            self.negative, self.positive = (self._plain(label) for label in given)
+            self.negative, self.positive = (plain_label(label) for label in given)
             if self.negative == self.positive:
                 raise ValueError(f"labels={given!r}: the two labels must differ")
 
@@ -73,25 +96,9 @@ class Labels:
     def _is_number(label: Any, *numbers: int) -> bool:
         return isinstance(label, int | float) and label in numbers
 
-    @staticmethod
-    def _plain(y: Any) -> Any:
-        """Return a label as a plain Python object, or raise."""
-        if isinstance(y, np.generic) and not isinstance(y, np.datetime64 | np.timedelta64):
-            y = y.item()
-        if y is None:
-            raise InvalidValue("the label is None; leave out samples without a label")
-        if isinstance(y, float) and y != y:
-            raise InvalidValue("the label is nan; leave out samples without a label")
-        if not isinstance(y, bool | int | float | str | bytes):
-            raise InvalidType(
-                f"the label is {reprlib.repr(y)} ({type(y).__name__}); labels are bool, int, float, str "
-                "or bytes"
-            )
-        return y
-
     def code(self, y: Any) -> float:
         """Return 0.0 or 1.0 for a label, learning it if it is new, or raise and learn nothing."""
-        y = self._plain(y)
+        y = plain_label(y)
         if self.negative is not None and y == self.negative:
             return 0.0
         if self.positive is not None and y == self.positive:
@@ -118,7 +125,7 @@ class Labels:
             )
         raise InvalidValue(
             f"the label is {y!r}, a third one beside {self.negative!r} and {self.positive!r}; for more "
-            "classes wrap the learner in river's multiclass.OneVsRestClassifier"
+            "classes use SoftmaxRegression, or wrap the learner in river's multiclass.OneVsRestClassifier"
         )
 
     def encode(self, y: NDArray[Any], counts: Counts | None = None) -> Codes:
@@ -169,3 +176,58 @@ class Labels:
     def copy(self) -> Labels:
         """Return labels that can learn without these being changed."""
         return copy.copy(self)
+
+    def draft(self) -> Labels:
+        """Return a copy while a label is open."""
+        return self.copy() if len(self.seen) < 2 else self
+
+    @property
+    def known(self) -> tuple[Any, ...]:
+        """(negative, positive), None where it is open."""
+        return self.negative, self.positive
+
+    @known.setter
+    def known(self, labels: tuple[Any, ...]) -> None:
+        self.negative, self.positive = labels
+
+
+class Classes:
+    """The labels of a learner of several classes, numbered as they are found."""
+
+    def __init__(self, known: Iterable[Any] = ()) -> None:
+        self.codes: dict[Any, float] = {}  # floats, which kernels read fastest
+        self.known = tuple(known)
+
+    @property
+    def known(self) -> tuple[Any, ...]:
+        """The labels in the order of their codes."""
+        return tuple(self.codes)
+
+    @known.setter
+    def known(self, labels: tuple[Any, ...]) -> None:
+        self.codes = {label: float(k) for k, label in enumerate(labels)}
+
+    def code(self, y: Any) -> float:
+        """Return the number of a label, learning it if it is new, or raise and learn nothing."""
+        y = plain_label(y)
+        return self.codes.setdefault(y, float(len(self.codes)))
+
+    def encode(self, y: NDArray[Any], counts: Counts | None = None) -> Codes:
+        """Return the numbers of labels ``(n,)``; as `Labels.encode`."""
+        codes = []
+        for i, label in enumerate(y.tolist()):
+            try:
+                code = self.codes.get(label)
+                if code is None:
+                    label = plain_label(label)
+                    code = self.code(label) if counts is None or counts(i) else 0.0
+            except (InvalidRow, TypeError):  # TypeError: not hashable
+                code = np.nan  # the kernel stops there
+            codes.append(code)
+        return np.array(codes, dtype=np.float64)
+
+    def copy(self) -> Classes:
+        """Return classes that can learn without these being changed."""
+        return Classes(self.codes)
+
+    draft = copy

@@ -13,6 +13,7 @@ SUITES = (
     "learn_many",
     "optimizers",
     "learners",
+    "softmax",
     "quality",
     "evaluate",
     "start",

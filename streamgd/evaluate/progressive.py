@@ -267,9 +267,14 @@ def _classifies(model: Any) -> bool:
     return isinstance(model, base.Classifier)
 
 
+def _has_classes(model: Any) -> bool:
+    """Tell whether raw outputs are rows, one for each of several classes."""
+    return _classifies(model) and bool(model._multiclass)
+
+
 def _until_labels_are_known(table: _Table, model: Any, metric: Any) -> Iterator[Any]:
     """Go row by row while a classifier's answers depend on which labels it has met; yield the answers."""
-    if not _classifies(model) or len(model.labels_) == 2:
+    if not _classifies(model) or _has_classes(model) or len(model.labels_) == 2:
         return
     predict = model.predict_one if metric.requires_labels else model.predict_proba_one
     refused = (InvalidRow,) if model.on_invalid == "skip" else ()
@@ -306,6 +311,8 @@ def _count(y: NDArray[Any], z: NDArray[np.float64], model: Any, metric: Any) -> 
     """Update the metric with the outputs made before each update, and return the last answer."""
     from . import _bulk
 
+    if _has_classes(model):
+        return _count_classes(y, z, model, metric)
     known = ~np.isnan(z)  # no number for a row that the model was told to skip
     skipped_last = not known[-1]
     if not known.all():
@@ -320,3 +327,25 @@ def _count(y: NDArray[Any], z: NDArray[np.float64], model: Any, metric: Any) -> 
     answers = probabilities.decided() if metric.requires_labels else probabilities
     _bulk.update(metric, truth, answers)
     return None if skipped_last else answers.last()
+
+
+def _count_classes(y: NDArray[Any], z: NDArray[np.float64], model: Any, metric: Any) -> Any:
+    """As `_count`, for outputs ``(n, classes)``; minus infinity where a class was not known yet."""
+    from . import _bulk
+
+    # not so where a row was skipped, nor before the first label
+    known = z.max(axis=1, initial=-np.inf) > -np.inf
+    y, z = y[known], z[known]
+    if not len(y):
+        return None
+    labels = model.labels_
+    if metric.requires_labels:
+        answers = _bulk.Coded(z.argmax(axis=1), labels)
+        _bulk.update(metric, y, answers)
+        return answers.last() if known[-1] else None
+    shares = model.loss.mean_func(z).tolist()
+    seen = (z > -np.inf).sum(axis=1).tolist()  # classes become known in their order
+    for label, row, n in zip(y.tolist(), shares, seen, strict=True):
+        answer = dict(zip(labels[:n], row, strict=False))
+        metric.update(y_true=label, y_pred=answer)
+    return answer if known[-1] else None

@@ -214,6 +214,7 @@ def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
             if k >= 1.0:
                 scalars[AVERAGED] = past * (gamma + k) / (k - 1.0) if k > 1.0 else 1.0
         scalars[T] = t + 1.0
+        return c
 
     return update
 
@@ -323,7 +324,7 @@ def values_type(dtype: str, ndim: int) -> Any:
 def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Any:
     """Compiled step on the mean gradient of all rows, all or nothing.
 
-    ``(hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, total, losses) ->
+    ``(hp, weights, slots, charged, scalars, values, index, starts, y, w, r, losses, rates, total) ->
     (status, row)``. The state is that of the batch's columns only; all of them take the step.
     ``total`` is scratch of their number. The mean is over the rows whose weight is not 0, and
     ``losses`` are theirs, NaN for the others.
@@ -343,7 +344,7 @@ def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Any:
     sources = fingerprint(pieces.classes)
 
     def learn_batch(
-        hp, weights, slots, charged, scalars, values, index, starts, y, w, rates, r, total, losses
+        hp, weights, slots, charged, scalars, values, index, starts, y, w, r, losses, rates, total
     ):
         sources
         loss = make_loss(*loss_hyper(hp, 0))
@@ -405,5 +406,5 @@ def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Any:
         return f.OK, count
 
     state = (VECTOR, VECTOR, MATRIX, VECTOR, VECTOR)
-    rest = (values_type(dtype, ndim), WORDS, WORDS, VECTOR, VECTOR, MATRIX, types.int64, VECTOR, VECTOR)
+    rest = (values_type(dtype, ndim), WORDS, WORDS, VECTOR, VECTOR, types.int64, VECTOR, MATRIX, VECTOR)
     return bind(learn_batch, (*state, *rest), pieces.classes, nogil=True, variant=pieces.variant)

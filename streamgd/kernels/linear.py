@@ -35,8 +35,42 @@ from .pieces import N_LOSSES, OPTIMIZER, PENALTY, PENALTY_2, Pieces, T, take_hyp
 # The rules, by an optimizer's `kernel`: each module has `output_body` and `learn_row_body`.
 RULES: dict[str, ModuleType] = {"coordinate": coordinate, "matrix": coordinate, "lanes": lanes}
 
+learn_batch = coordinate.learn_batch
+
 
 # -- learning ----------------------------------------------------------------------------------
+
+_read = jitable(read_dict)
+
+
+@jitable
+def dict_as_job(x_address, y_address, w_address, c):
+    """Make the dict the one row of a job, whose other words never change; return OK or a status.
+
+    A module's function for the reason that `read_dict` is one.
+    """
+    count = _read(x_address, c, True)
+    if count < 0:
+        return count
+    if y_address == c[f.POSITIVE]:
+        y = 1.0
+    elif y_address == c[f.NEGATIVE]:
+        y = 0.0
+    else:
+        y = np.nan if c[f.IS_BINARY] != 0 else read_number(y_address, c)
+    if not (abs(y) <= LIMIT):
+        return f.NOT_TARGET
+    h = read_number(w_address, c)
+    if not (0.0 <= h <= LIMIT):
+        return f.NOT_WEIGHT
+    given = carray(doubles_at(c[f.GIVEN]), (3,))
+    given[0] = y
+    given[1] = h
+    n = count & 0xFFFFFFFF
+    c[f.END] = n
+    c[f.KIND] = f.SPARSE if n == count else f.DENSE64
+    c[f.COLUMNS] = c[f.SLOT] if n == count else n
+    return f.OK
 
 
 @functools.cache
@@ -54,7 +88,7 @@ def learn(pieces: Pieces) -> Any:
     rule = RULES[pieces.optimizer.kernel]
     dense = inlined(rule.learn_row_body(pieces, jitable, inlined, access.DENSE_VECTOR))
     sparse = inlined(rule.learn_row_body(pieces, jitable, inlined, access.SPARSE_ROW))
-    read = jitable(read_dict)
+    make_job = jitable(dict_as_job)
     make_loss, loss_hyper = pieces.loss.struct, jitable(take_hyper(pieces.loss))
     make_penalty, penalty_hyper = pieces.penalty.struct, jitable(take_hyper(pieces.penalty))
     value, full = jitable(pieces.loss.value), jitable(pieces.penalty.full)
@@ -76,29 +110,9 @@ def learn(pieces: Pieces) -> Any:
             return f.IS_BUSY
         i, last = c[f.ROW], c[f.LAST]
         if not is_job:
-            # Make the dict the one row of a job; the rest of its words never change.
-            count = read(address_of(x_object), c, True)
-            if count < 0:
-                return count
-            y_address = address_of(y_object)
-            if y_address == c[f.POSITIVE]:
-                y = 1.0
-            elif y_address == c[f.NEGATIVE]:
-                y = 0.0
-            else:
-                y = np.nan if c[f.IS_BINARY] != 0 else read_number(y_address, c)
-            if not (abs(y) <= LIMIT):
-                return f.NOT_TARGET
-            h = read_number(address_of(w_object), c)
-            if not (0.0 <= h <= LIMIT):
-                return f.NOT_WEIGHT
-            given = carray(doubles_at(c[f.GIVEN]), (3,))
-            given[0] = y
-            given[1] = h
-            n = count & 0xFFFFFFFF
-            c[f.END] = n
-            c[f.KIND] = f.SPARSE if n == count else f.DENSE64
-            c[f.COLUMNS] = c[f.SLOT] if n == count else n
+            status = make_job(address_of(x_object), address_of(y_object), address_of(w_object), c)
+            if status != f.OK:
+                return status
             last = 1
         capacity, kind, n_values = c[f.CAPACITY], c[f.KIND], c[f.COLUMNS]
         weight_step, skip = c[f.WEIGHT_STEP], c[f.SKIP] != 0

@@ -7,6 +7,7 @@ from .linear_svc import LinearSVC
 from .logistic_regression import LogisticRegression
 from .passive_aggressive import PAClassifier, PARegressor
 from .perceptron import Perceptron
+from .softmax_regression import SoftmaxRegression
 
 __all__ = [
     "LinearRegression",
@@ -15,4 +16,5 @@ __all__ = [
     "PAClassifier",
     "PARegressor",
     "Perceptron",
+    "SoftmaxRegression",
 ]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamgd._piece import Piece
 
+from . import _multiclass
+from ._multiclass import CrossEntropy
 from .base import Initializer, Loss, Optimizer, Penalty, Scheduler
 
 if TYPE_CHECKING:
@@ -84,6 +86,11 @@ def loss(value: Any, what: str) -> Loss:
     from . import losses
 
     return _piece(value, Loss, losses, what)  # type: ignore[type-abstract]
+
+
+def multiclass_loss(value: Any, what: str) -> CrossEntropy:
+    """Return a loss of a label among several, ours or converted from river's."""
+    return _piece(value, CrossEntropy, _multiclass, what)
 
 
 def initializer(value: Any, what: str) -> Initializer:

@@ -10,6 +10,7 @@ import numpy as np
 
 from streamgd._jit import jitable
 
+from ._multiclass import CrossEntropy
 from ._travel import decay, logistic_rise, rise, slide, slide_and_decay
 from .base import Loss
 
@@ -17,6 +18,7 @@ __all__ = [
     "Absolute",
     "BinaryFocalLoss",
     "Cauchy",
+    "CrossEntropy",
     "EpsilonInsensitiveHinge",
     "Focal",
     "Hinge",
