@@ -15,25 +15,27 @@ y = X @ truth + rng.normal(0.0, 2.0, size=len(X))
 
 
 @dataclass(frozen=True)
-class Cosine(optim.base.Scheduler):
-    """From ``learning_rate`` down to 0 along half a cosine; then it stays there."""
+class Doubling(optim.base.Scheduler):
+    """The doubling trick: each rate holds for twice as long as the last one, of which it is 0.71."""
 
     learning_rate: float
-    updates: int
+    first: int
     per: ClassVar[optim.base.Per] = "update"
     epoch_size: ClassVar[int | None] = None
 
     def get(self, t: int) -> float:
-        return 0.5 * self.learning_rate * (1.0 + math.cos(math.pi * min(t / self.updates, 1.0)))
+        return self.learning_rate * 2.0 ** (-0.5 * math.floor(math.log2(1 + t / self.first)))
 
 
+rate = optim.schedulers
 schedules = {
-    "constant": optim.schedulers.Constant(0.05),
-    "inverse": optim.schedulers.InverseScaling(0.05, power=0.5),
+    "constant": rate.Constant(0.05),
+    "inverse": rate.InverseScaling(0.05, power=0.5),
     # an epoch of a stream is what you say it is: here, every 2,000 samples the rate halves
-    "steps": optim.schedulers.StepDecay(0.05, drop=0.5, drop_every=1, epoch_size=2_000),
-    "exponential": optim.schedulers.Exponential(0.05, k=3e-4, per="sample"),
-    "own": Cosine(0.05, updates=20_000),  # schedules never enter a kernel: any Python will do
+    "steps": rate.StepDecay(0.05, drop=0.5, drop_every=1, epoch_size=2_000),
+    "exponential": rate.Exponential(0.05, k=3e-4, per="sample"),
+    "cosine": rate.Warmup(rate.CosineAnnealing(0.05, T_max=19_000), steps=1_000),
+    "own": Doubling(0.05, first=100),  # schedules never enter a kernel: any Python will do
 }
 print(f"{'':<12}{'first rate':>12}{'last rate':>12}{'error of the weights':>22}")
 for name, schedule in schedules.items():

@@ -354,17 +354,14 @@ class LinearLearner(CompiledModel):
                 if self.n_samples == samples_before:
                     self._forget_rows(n_before)
                 else:
-                    self._commit_targets(draft)
+                    self._commit_targets_of(targets[: self._row_reached], rows, h)
                 raise
             if status != f.OK:
                 error = self._refused(status, row, rows, targets, h)
                 if self.n_samples == samples_before:
                     self._forget_rows(n_before)
                 else:
-                    # labels that only stand at or after the bad row are not known yet
-                    draft = self._targets.draft()
-                    draft.encode(targets[:row], self._counts(rows, h))
-                    self._commit_targets(draft)
+                    self._commit_targets_of(targets[:row], rows, h)
                 error.outputs = self._of_known(out[:row])
                 raise error
             if self.n_samples > samples_before:
@@ -372,6 +369,12 @@ class LinearLearner(CompiledModel):
             else:
                 self._forget_rows(n_before)
         return self._of_known(out)
+
+    def _commit_targets_of(self, targets: NDArray[Any], rows: _rows.Rows, w: Floats) -> None:
+        """Make the labels of the first rows the model's; those that only stand later are not known yet."""
+        draft = self._targets.draft()
+        draft.encode(targets, self._counts(rows, w))
+        self._commit_targets(draft)
 
     def _of_known(self, outputs: Floats) -> Floats:
         """Return the raw outputs without those of labels that turned out to have no good row."""
@@ -396,6 +399,7 @@ class LinearLearner(CompiledModel):
 
     def _learn_normalised(self, rows: _rows.Rows, y: Floats, w: Floats, out: Floats) -> tuple[int, int]:
         """Run the kernel over all rows; return its last status and the row where it stopped."""
+        self._row_reached = 0
         slots, same = self._column_slots(rows)
         if self._pieces.is_matrix and not same:
             rows, same = _rows.in_slots(rows, slots, self._features.names), True
@@ -415,6 +419,7 @@ class LinearLearner(CompiledModel):
                 job.words[f.LAST] = min(rows.n, job.words[f.ROW] + chunk)
                 status = self._run(job, state)
         finally:
+            self._row_reached = int(job.words[f.ROW])
             if state is not None:
                 self._weights[slots], self._slots[:, slots], self._charged[slots] = state
             self.n_invalid += int(job.words[f.SKIPPED])
@@ -474,6 +479,8 @@ class LinearLearner(CompiledModel):
                 if not same:
                     state = self._state_of(slots)
                 self._fill_rates()
+                if any(map(self._bound_penalty.full, self._penalty_totals)):
+                    self._fold_penalty(self._bound_penalty, [] if same else [(state[0], state[2])])
                 c = self._control
                 position = (self.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
                 status, row = kernel.call(
@@ -492,10 +499,10 @@ class LinearLearner(CompiledModel):
             if not same:
                 self._weights[slots], self._slots[:, slots], self._charged[slots] = state
             self._clock_jumped()
-            if self._pieces.monitored:
-                self._report(losses)
             self._commit_targets(draft)
             self._y_name = getattr(y, "name", None)
+            if self._pieces.monitored:  # a user's code, which may fail: the step is done
+                self._report(losses)
 
     @staticmethod
     def _flat(state: tuple[Floats, Floats, Floats]) -> tuple[Floats, Floats, Floats]:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from . import _features as f
 from ._errors import real
+from ._piece import Piece
 from ._rates import Timed
 from ._targets import Classes, Labels, Numbers
 from .kernels import lanes
-from .kernels.pieces import AVERAGED, INTERCEPT, N_LOSSES, OPTIMIZER, PENALTY, PENALTY_2, Pieces, T
+from .kernels.pieces import AVERAGED, INTERCEPT, N_LOSSES, OPTIMIZER, PENALTY, PENALTY_2, SAMPLES, Pieces, T
 from .optim import SGD, _accept, initializers, penalties
 from .optim.averager import Averager
 from .optim.base import Initializer, Loss, Optimizer, Penalty
@@ -60,8 +61,8 @@ class CompiledModel(Timed):
         | {"penalty", "late"}
     )
     _RUNTIME: ClassVar[frozenset[str]] = frozenset(
-        {"_hp", "_bound_penalty", "_rates", "_given"}
-        | {"_scratch", "_scratch_slots", "_lock", "_last_columns", "_configured"}
+        {"_hp", "_bound_rule", "_bound_penalty", "_rates", "_given"}
+        | {"_scratch", "_scratch_slots", "_lock", "_last_columns", "_configured", "_row_reached"}
     )
     _default_loss: ClassVar[type[Loss]]
 
@@ -75,6 +76,11 @@ class CompiledModel(Timed):
     clip_gradient: float
     initializer: Initializer
     on_invalid: Literal["raise", "skip"]
+    # What kernels were last bound to; the parameters are ahead of it while they change.
+    _pieces: Pieces
+    _bound_rule: Optimizer
+    _bound_penalty: Penalty
+    _hp: Floats
     _weights: Floats
     _slots: Floats
     _charged: Floats
@@ -155,7 +161,7 @@ class CompiledModel(Timed):
     def _accept(self, name: str, value: Any) -> Any:
         """Check and convert one parameter. A dict (river's ``mutate``) changes fields of a piece."""
         what = f"{type(self).__name__}({name}=...)"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and isinstance(getattr(self, name), Piece):
             return getattr(self, name).replace(**value)
         if name == "optimizer":
             return _accept.optimizer(value, what)
@@ -237,41 +243,86 @@ class CompiledModel(Timed):
         }
 
     def _configure(self) -> None:
-        """Bring what derives from the parameters up to date; kernels are bound when they are needed."""
+        """Bring what derives from the parameters up to date; kernels are bound when they are needed.
+
+        First all that can fail (memory, a user's initializer or schedule), then all changes at once: a kernel
+        of one rule on the state of another would write beyond it.
+        """
         penalty, pieces = self._penalty(), self._chosen_pieces()
-        old = self._pieces if self.__dict__.get("_configured") else None
         averager = self.optimizer if isinstance(self.optimizer, Averager) else None
         average = (averager.start, averager.gamma) if averager else (0, 0)
         parts = (self._compiled_loss, self.optimizer.rule, penalty)
         hyper = [*(number for part in parts for number in part.hyper()), self.clip_gradient, *average]
-        if old is not None:
-            n = len(self._features)
-            new = self.initializer.values(n, len(self._weights))  # may fail: before all else
-            self._weights.T[..., n:] = new
-        previous = [self.__dict__.get(name) for name in ("_hp", "_scalars", "_slots", "_losses")]
-        if old is not None and old.penalty is not pieces.penalty:
-            self._fold_penalty(penalty, [])
-        self._pieces, self._bound_penalty = pieces, penalty
-        self._hp = np.array(hyper)
+        new: dict[str, Any] = {"_pieces": pieces, "_hp": np.array(hyper)}
+        new |= {"_bound_rule": self.optimizer.rule, "_bound_penalty": penalty}
+        changes = self.__dict__.get("_configured", False)
+        restarts = changes and self._pieces.optimizer is not pieces.optimizer
+        if changes:
+            new |= self._state_for(pieces, penalty, new["_hp"])
+        new |= self._monitors(restarts, new.get("_scalars", self._scalars))
+        if isinstance(self._targets, Numbers):
+            new["_targets"] = Numbers(self.loss.lowest)
+        previous = [self.__dict__.get(name) for name in new]
+        self.__dict__.update(new)
         self._kernel: Any = NotBound
         self._predict_kernel: Any = NotBoundToPredict
-        if old is not None and old.layout != pieces.layout:
-            self._scalars, self._slots = self._state_anew(pieces, self.optimizer.rule, len(self._weights))
-        self._begin_to_monitor()
-        if old is not None:
+        if changes:
             self._publish()
         self._control[f.N_RATES] = 0
         del previous  # alive until the control block had the new ones
 
-    def _state_anew(self, pieces: Pieces, rule: Optimizer, n: int) -> tuple[Floats, Floats]:
-        """Return scalars and slots of another optimizer, with its own count of updates, as in river."""
-        shapes = self._state_shapes(pieces, n)
-        scalars = np.zeros(shapes["_scalars"])
-        scalars[..., :OPTIMIZER] = self._scalars[..., :OPTIMIZER]
-        scalars[..., [T, AVERAGED]] = 0.0
-        slots = np.zeros(shapes["_slots"])
-        rule.prepare(slots, 0)
-        return scalars, slots
+    def _state_for(self, pieces: Pieces, penalty: Penalty, hyper: Floats) -> dict[str, Floats]:
+        """Return the state as other pieces need it: predictions stay, as far as a rule can take them over.
+
+        Another optimizer starts anew, with its own count of updates (so in river), from the weights that
+        the old one predicted with.
+        """
+        old, n = self._pieces, len(self._features)
+        weights, charged, scalars = self._weights.copy(), self._charged.copy(), self._scalars.copy()
+        slots = self._slots
+        weights.T[..., n:] = self.initializer.values(n, len(weights))
+        another = old.optimizer is not pieces.optimizer
+        if another and pieces.optimizer.kernel == "lanes" and self.n_samples:
+            raise ValueError(
+                f"{pieces.optimizer.__name__} cannot go on from weights that another optimizer has learned; "
+                "begin with model.clone({'optimizer': ...})"
+            )
+        lazy = self._bound_penalty.overrides("current")
+        folds = old.penalty is not pieces.penalty or (lazy and (another or penalty != self._bound_penalty))
+        if folds or old.optimizer.kernel != "coordinate":
+            weights[:n] = self._current(weights[:n], charged[:n])
+            charged[:] = 0.0
+            charged[:n] = 1.0 if penalty.overrides("current") else 0.0
+            scalars[..., [PENALTY, PENALTY_2]] = 0.0
+        same_average = old.averaged == pieces.averaged and (hyper[-2:] == self._hp[-2:]).all()
+        if another or (old.averaged and not same_average):
+            words_of = scalars.reshape(-1, scalars.shape[-1])  # a row for each class, or just one
+            lanes_of = (weights[:n].reshape(n, len(words_of)).T, words_of)
+            by_lane = slots[:, :n].reshape(len(slots), n, len(words_of))
+            for k, (lane, words) in enumerate(zip(*lanes_of, strict=True)):
+                intercept = self._intercept_of(lane, by_lane[..., k], words)
+                lane[:] = self._to_predict(lane, by_lane[..., k], words)
+                words[INTERCEPT] = intercept
+        k, kept = old.optimizer.n_slots, OPTIMIZER + old.optimizer.n_scalars + old.optimizer.n_slots
+        if old.layout != pieces.layout or not same_average:
+            shapes = self._state_shapes(pieces, len(weights))
+            before, slots = slots, np.zeros(shapes["_slots"])
+            words, scalars = scalars, np.zeros(shapes["_scalars"])
+            if another:
+                self.optimizer.rule.prepare(slots, 0)
+                scalars[..., :OPTIMIZER] = words[..., :OPTIMIZER]
+                scalars[..., T] = 0.0
+            else:
+                slots[:k], scalars[..., :kept] = before[:k], words[..., :kept]
+                if pieces.fresh:  # features that are known count as the model does
+                    slots[k : k + 2, :n] = before[k : k + 2, :n] if old.fresh else 0.0
+                    slots[k, :n] = slots[k, :n] if old.fresh else scalars[..., T]
+            scalars[..., AVERAGED] = 0.0
+        elif folds and pieces.fresh:
+            slots = slots.copy()
+        if folds and pieces.fresh:
+            slots[k + 1] = 0.0  # totals began anew
+        return {"_weights": weights, "_charged": charged, "_scalars": scalars, "_slots": slots}
 
     def _fold_penalty(self, following: Penalty, copies: list[tuple[Floats, Floats]]) -> None:
         """Bring weights up to date with the penalty, and begin its totals, or those of another, anew.
@@ -288,7 +339,7 @@ class CompiledModel(Timed):
     def _current(self, weights: Floats, charged: Floats) -> Floats:
         """Return stored weights as they are now, with the penalty that they owe."""
         penalty, n = self._bound_penalty, len(weights)
-        if not penalty.overrides("current"):
+        if not penalty.overrides("current") or not n:
             return weights
         now = np.empty_like(weights)
         lanes = (array.reshape(n, -1).T for array in (weights, charged, now))
@@ -424,6 +475,15 @@ class CompiledModel(Timed):
                     f"{pieces.optimizer.__name__} needs finite float64 of shape {shape}. "
                     "Was the class edited after the model was saved?"
                 )
+        losses, words = state["_losses"], np.atleast_2d(state["_scalars"])[:, [T, SAMPLES, N_LOSSES]]
+        if (
+            losses.dtype != np.float64
+            or losses.ndim != 1
+            or words.min() < 0
+            or words[:, 2].max() > len(losses)
+        ):
+            raise ValueError("the state's counts of updates, samples or losses are none")
+        self._configured = False
         self.__dict__.update(state)
         self._features = features
         self._start()
@@ -431,21 +491,24 @@ class CompiledModel(Timed):
     def clone(self, new_params: Any = None, include_attributes: bool = False) -> Any:
         """Return a model with the same parameters that has learned nothing (river's ``clone``).
 
-        With ``include_attributes`` it also has what this one has learned.
+        With ``include_attributes`` it also has what this one has learned; where ``new_params`` has other
+        parameters, that is as if they had been set on a copy.
         """
         clone = super().clone(new_params)  # type: ignore[misc]
-        if include_attributes:
-            parameters = self._get_params()  # type: ignore[attr-defined]
-            kept = {k: v for k, v in self.__getstate__().items() if k not in parameters}
-            del kept["_pieces"]
-            if clone._pieces.layout != self._pieces.layout:
-                rule, n = clone.optimizer.rule, len(self._features)
-                kept["_scalars"], kept["_slots"] = self._state_anew(clone._pieces, rule, n)
-            if clone._monitored != self._monitored:
-                kept = {k: v for k, v in kept.items() if k not in ("_monitored", "_observed", "_losses")}
-                kept["_scalars"][..., N_LOSSES] = 0.0
-            clone.__setstate__({**clone.__getstate__(), **kept})
-        return clone
+        if not include_attributes:
+            return clone
+        copy = super().clone()  # type: ignore[misc]
+        copy.__setstate__(self.__getstate__())
+        for name in (*clone._get_params(), *self.PARAMETERS):
+            if name in clone.__dict__:
+                object.__setattr__(copy, name, clone.__dict__[name])
+        if (new_params or {}).get("labels") is not None:
+            learned = [label for label in copy._targets.known if label is not None]
+            if learned and tuple(learned) != clone._targets.known:
+                raise ValueError(f"labels={clone._targets.known}: this model has learned {learned}")
+            copy._targets = clone._targets
+        copy._configure()
+        return copy
 
     @property
     def _raw_memory_usage(self) -> int:
@@ -458,9 +521,10 @@ class CompiledModel(Timed):
     @property
     def weights(self) -> dict[Hashable, float]:
         """The weights by feature, a new dict."""
-        n = len(self._features)
-        weights = self._current(self._weights[:n], self._charged[:n])
-        return self._named(self._to_predict(weights, self._slots[:, :n], self._scalars))
+        with self._lock:  # another thread may add features
+            n = len(self._features)
+            weights = self._current(self._weights[:n], self._charged[:n])
+            return self._named(self._to_predict(weights, self._slots[:, :n], self._scalars))
 
     def _named(self, weights: list[float]) -> dict[Hashable, float]:
         """Weights by feature, a new dict."""
@@ -468,7 +532,7 @@ class CompiledModel(Timed):
 
     def _to_predict(self, weights: Floats, slots: Floats, scalars: Floats) -> list[float]:
         """Return the weights that predictions use, from current ones and the rest of their state."""
-        rule = self.optimizer.rule
+        rule = self._bound_rule
         if rule.kernel == "lanes":
             weights, _ = lanes.report(self._pieces, weights, slots, scalars)
         elif self._pieces.averaged and scalars[AVERAGED] > 0.0:
@@ -492,7 +556,7 @@ class CompiledModel(Timed):
     def _intercept_of(self, weights: Floats, slots: Floats, scalars: Floats) -> float:
         """Return the intercept that predictions use."""
         intercept = float(scalars[INTERCEPT])
-        rule = self.optimizer.rule
+        rule = self._bound_rule
         if rule.kernel == "lanes":
             return lanes.report(self._pieces, weights, slots, scalars)[1]
         if self._pieces.averaged and scalars[AVERAGED] > 0.0:

@@ -104,15 +104,28 @@ class Timed:
             )
         return max(windows, default=0)
 
-    def _begin_to_monitor(self) -> None:
-        """Make room for losses, and first states, where a schedule has changed."""
-        schedules, before = self._schedules, self.__dict__.get("_monitored")
+    def _monitors(self, restarts: bool, scalars: Floats) -> dict[str, Any]:
+        """Return room for losses and states of the schedules, those kept that have not changed.
+
+        They start anew when the count of updates does. ``scalars`` are the model's, to be.
+        """
+        schedules, window = self._schedules, self._window()
+        before = self.__dict__.get("_monitored", (None, None))
+        if restarts or (before != (None, None) and len(self._losses) != window):
+            before = (None, None)
         if before == schedules:
-            return
-        self._losses = np.zeros(self._window())
-        self._scalars[..., N_LOSSES] = 0.0
-        self._observed = tuple(s.start() if isinstance(s, Monitored) else None for s in schedules)
-        self._monitored = schedules
+            return {}
+        states = tuple(
+            (self._observed[k] if schedule == before[k] else schedule.start())
+            if isinstance(schedule, Monitored)
+            else None
+            for k, schedule in enumerate(schedules)
+        )
+        new: dict[str, Any] = {"_observed": states, "_monitored": schedules}
+        if before == (None, None):
+            scalars[..., N_LOSSES] = 0.0
+            new["_losses"] = np.zeros(window)
+        return new
 
     def _looked(self) -> tuple[Any, ...]:
         """States of the schedules once they have seen a full window of losses."""

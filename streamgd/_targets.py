@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import reprlib
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -32,9 +33,18 @@ def plain_label(y: Any) -> Any:
 
 
 class Numbers:
-    """Targets of regression."""
+    """Targets of regression.
+
+    Parameters
+    ----------
+    lowest
+        The least target that the loss makes sense for.
+    """
 
     known: tuple[Any, ...] = ()  # labels, to be saved
+
+    def __init__(self, lowest: float = -math.inf) -> None:
+        self.lowest = lowest
 
     def copy(self) -> Numbers:
         """Return itself: there is nothing to learn."""
@@ -44,12 +54,18 @@ class Numbers:
 
     def code(self, y: Any) -> float:
         """Return the target as a float, or raise."""
-        return real(y, "the target")
+        target = real(y, "the target")
+        if target < self.lowest:
+            raise InvalidValue(
+                f"the target is {target!r}; the loss takes targets of at least {self.lowest:g}"
+            )
+        return target
 
     def encode(self, y: NDArray[Any], counts: Counts | None = None) -> Codes:
         """Return targets ``(n,)`` as floats, NaN where `code` would raise."""
         if y.dtype.kind in "biuf":
-            return np.ascontiguousarray(y, dtype=np.float64)
+            numbers = np.ascontiguousarray(y, dtype=np.float64)
+            return np.where(numbers < self.lowest, np.nan, numbers) if self.lowest > -math.inf else numbers
         codes = np.full(len(y), np.nan)
         for i, value in enumerate(y.tolist()):
             try:

@@ -1,4 +1,4 @@
-"""What all tests share: the folder of real streams, deterministic hypothesis, the bill for compiling."""
+"""What all tests share: real streams, deterministic hypothesis, the compilers' bill, parity."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import oracles
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -26,9 +27,13 @@ def data() -> Path:
     return DATA
 
 
-# -- kernels compiled, summed over all processes that run tests --------------------------------
+# -- kernels compiled and differences from oracles, of all processes that run tests ------------
 
 _bill = pytest.StashKey[list[list[Any]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-parity", action="store_true", help="write docs/parity.md from this run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,16 +50,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(session.config, "workeroutput", None)
     if output is not None:  # a worker of xdist: it travels to the process that reports
         output["compilations"] = _compilations()
+        output["differences"] = [[*key, *kept] for key, kept in oracles.differences.items()]
     else:
         session.config.stash[_bill] += _compilations()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: Any) -> None:
-    node.config.stash[_bill] += node.workeroutput["compilations"] if error is None else []
+    if error is None:
+        node.config.stash[_bill] += node.workeroutput["compilations"]
+        for difference in node.workeroutput["differences"]:
+            oracles.record(*difference)
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
     made = [(name, seconds) for name, seconds, cached in config.stash[_bill] if not cached]
     loaded = [seconds for _, seconds, cached in config.stash[_bill] if cached]
     terminalreporter.section("kernels")
@@ -63,3 +72,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         f"{len(loaded)} loaded from the cache in {sum(loaded):.1f} s (the tests' own processes; "
         "not those that tests start)"
     )
+    if config.getoption("--write-parity"):
+        if exitstatus:
+            pytest.exit(f"{oracles.PAGE} is not written: tests failed", returncode=1)
+        try:
+            oracles.PAGE.write_text(oracles.page())
+        except LookupError as error:
+            pytest.exit(f"{oracles.PAGE} is not written: {error}", returncode=1)
+        terminalreporter.line(f"{len(oracles.differences)} comparisons written to {oracles.PAGE}")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import samples
 from numpy.typing import NDArray
+from oracles import FORMULA, record
 
 import streamgd
 from streamgd import linear_model, optim
@@ -197,6 +198,8 @@ def test_dense_rows_equal_the_formula(loss: str, kind: str) -> None:
     expected = [plain.learn(x, float(t), h) for x, t, h in zip(rows, y, data.w, strict=True)]
     z = model.predict_learn_rows(X, y, data.w, columns=data.names)
     np.testing.assert_allclose(z, expected, rtol=1e-8, atol=1e-8)
+    difference = float(np.max(np.abs(z - expected) / np.maximum(1.0, np.abs(expected))))
+    record(kind.capitalize(), FORMULA, "", difference)
     x = rows[7]
     assert model.loss.mean(plain.mixed(plain.outputs(x))) == pytest.approx(
         model.predict_proba_one(x)[True] if loss in ("Log", "Hinge") else model.predict_one(x), rel=1e-7

@@ -13,6 +13,9 @@ import pytest
 import river.linear_model
 import river.optim
 import samples
+import sklearn
+import sklearn.linear_model
+from oracles import FORMULA, record
 
 import streamgd
 from streamgd import linear_model, optim
@@ -63,6 +66,21 @@ def test_dense_rows(name: str, options: dict[str, Any]) -> None:
     np.testing.assert_allclose(z, expected, rtol=1e-11, atol=1e-11)
     assert model.weights == pytest.approx(plain.mean, rel=1e-10, abs=1e-12)
     assert model.intercept == pytest.approx(plain.mean_intercept, rel=1e-11)
+    record("Averager", FORMULA, "", float(np.max(np.abs(z - expected))))
+
+
+@pytest.mark.parametrize("start", [0, 100])
+def test_averages_are_those_of_scikit_learn(start: int) -> None:
+    data = samples.dense(800, 6, binary=True, seed=7)
+    ours = linear_model.LogisticRegression(optim.Averager(optim.SGD(0.05), start), intercept_lr=0.05)
+    ours.learn_rows(data.X, data.y)
+    options = {"penalty": None, "learning_rate": "constant", "eta0": 0.05, "shuffle": False}
+    theirs = sklearn.linear_model.SGDClassifier("log_loss", average=start + 1, **options)  # the first one
+    theirs.partial_fit(data.X, data.y, [False, True])
+    found = np.array([*ours.weights.values(), ours.intercept])
+    expected = np.array([*theirs.coef_[0], *theirs.intercept_])
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    record("Averager", "scikit-learn", sklearn.__version__, float(np.max(np.abs(found - expected))))
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -160,7 +178,7 @@ def test_the_intercept_can_be_set() -> None:
         (lambda: optim.Averager(optim.Normalized()), "Normalized does not predict with stored weights"),
         (lambda: optim.Averager(optim.Averager(optim.SGD())), "Averager does not predict"),
         (lambda: optim.Averager(optim.SGD(), -1), "start must be at least 0"),
-        (lambda: optim.Averager(optim.SGD(), gamma=-1.0), "gamma must be at least 0"),
+        (lambda: optim.Averager(optim.SGD(), gamma=-1.0), r"gamma must be in \[0, 20\]"),
         (
             lambda: linear_model.LinearRegression(
                 optim.Averager(optim.SGD()), penalty=optim.penalties.Proximal(l1=0.1)

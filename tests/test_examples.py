@@ -49,9 +49,19 @@ SHOWS = {
         r"inverse +0\.05000 +0\.00035",
         r"steps +0\.05000 +0\.00005",  # 0.05 / 2**10
         r"exponential +0\.05000 +0\.00012",  # 0.05 * exp(-6)
-        r"own +0\.05000 +0\.00000",
+        r"cosine +0\.00050 +0\.00000",
+        r"own +0\.05000 +0\.00442",  # 0.05 / 2**3.5
     ],
-    "no_tuning": [r"Normalized\(\) +(0\.37\d) +\1", r"raw outputs: \de-1[0-9]"],
+    "no_tuning": [
+        r"SGD\(0\.1\) +0\.262\d +\d\.\d+e\+\d\d",  # the best rate for the one diverges on the other
+        r"auto +0\.260?\d* +0\.23\d",
+        r"predictions, of some 42: \de-1[0-9]",
+    ],
+    "drift": [
+        r"small +(0\.0300 +){5}Accuracy: 90\.\d",
+        r"falls +(0\.0\d+ +){5}Accuracy: 85\.\d",
+        r"restarts +(0\.0\d+ +){3}(0\.[12]\d+ +){2}Accuracy: 93\.\d",
+    ],
 }
 
 

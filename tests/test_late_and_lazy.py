@@ -11,6 +11,7 @@ import naive
 import numpy as np
 import pytest
 import samples
+from oracles import FORMULA, record
 
 from streamgd import linear_model, optim
 from streamgd.optim import penalties
@@ -85,6 +86,7 @@ def test_lazy_forms_equal_the_dense_computation(penalty: Any, penalize: Any, way
     np.testing.assert_allclose(z, expected, rtol=1e-11, atol=1e-11)
     for i, w in model.weights.items():
         assert w == pytest.approx(plain.weights[i], rel=1e-11, abs=1e-13)
+    record(type(penalty).__name__, FORMULA, "", float(np.max(np.abs(np.subtract(z, expected)))))
 
 
 @pytest.mark.parametrize(
@@ -234,6 +236,7 @@ def test_fresh_features_count_for_themselves(name: str, l1: float, l2: float, wa
     np.testing.assert_allclose(z, expected, rtol=1e-11, atol=1e-11)
     for i, w in model.weights.items():
         assert w == pytest.approx(plain.weights[i], rel=1e-10, abs=1e-13)
+    record("LinearRegression, late='fresh'", FORMULA, "", float(np.max(np.abs(np.subtract(z, expected)))))
 
 
 def test_the_first_step_of_a_late_feature() -> None:

@@ -12,7 +12,9 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import river
 import scipy.sparse
+from oracles import record
 from river import (
     checks,
     datasets,
@@ -305,6 +307,8 @@ def test_learn_many_is_rivers_and_mixes_with_learn_one():
                 reference.learn_one(rows[i], bool(y[i]))
         assert model.weights == pytest.approx(reference.weights, rel=1e-9)
         assert model.intercept == pytest.approx(reference.intercept, rel=1e-9)
+        difference = max(abs(model.weights[k] - v) / max(1.0, abs(v)) for k, v in reference.weights.items())
+        record("LogisticRegression, learn_many", "river", river.__version__, difference)
 
 
 def test_mean_of_a_batch_is_over_rows_with_a_weight():

@@ -657,3 +657,30 @@ def test_what_a_learner_is_made_of_cannot_be_changed(learner: type, name: str, v
     with pytest.raises(ValueError, match="not a mutable attribute"):
         model.mutate({name: value})
     assert getattr(model, name) == before
+
+
+@pytest.mark.parametrize("way", ["one", "rows", "many", "skip"])
+def test_poisson_refuses_targets_below_0(way: str) -> None:
+    skips = way == "skip"
+    model = linear_model.LinearRegression(
+        loss=optim.losses.Poisson(), on_invalid="skip" if skips else "raise"
+    )
+    model.learn_one({"a": 1.0}, 2.0)
+    before = model.weights
+    if skips:
+        model.learn_one({"a": 1.0}, -1.0)
+        model.learn_rows(np.ones((2, 1)), [-1, -2], columns=["a"])
+        assert (model.n_invalid, model.weights) == (3, before)
+        return
+    learn, arguments = {
+        "rows": (model.learn_rows, (np.ones((1, 1)), [-1.0])),
+        "many": (model.learn_many, (np.ones((2, 1)), [3.0, -1.0])),
+    }.get(way, (model.learn_one, ({"a": 1.0}, -1.0)))
+    columns = {} if way == "one" else {"columns": ["a"]}
+    with pytest.raises(ValueError, match=r"target is -1\.0; the loss takes targets of at least 0") as error:
+        learn(*arguments, **columns)
+    assert model.weights == before
+    assert way == "one" or error.value.row == {"rows": 0, "many": 1}[way]  # type: ignore[attr-defined]
+    model.loss = optim.losses.Squared()
+    model.learn_one({"a": 1.0}, -1.0)
+    assert model.weights != before

@@ -18,7 +18,7 @@ import river.linear_model
 import river.optim
 import samples
 from cases import COVERING, EACH, Case
-from oracles import record
+from oracles import FORMULA, record
 
 from streamgd import linear_model, optim
 from streamgd.kernels.pieces import OPTIMIZER
@@ -53,7 +53,7 @@ def equals_formula(case: Case, data: samples.Samples, rtol: float) -> None:
     expected = [plain.learn(x, float(y), h) for x, y, h in zip(data.dicts(), data.y, hs, strict=True)]
     z = model.predict_learn_rows(data.X, data.y, data.w, columns=data.names)
     difference = max(close(z, expected, rtol), same_weights(model, plain.weights, plain.intercept, rtol))
-    record(case.optimizer, "its formula in plain loops", "this repository", difference)
+    record(case.optimizer, FORMULA, "", difference)
 
 
 def test_every_optimizer_and_loss_is_in_the_selection() -> None:
@@ -203,6 +203,7 @@ def test_learn_one_equals_river(case: Case) -> None:
     for ours in (model, by_rows):
         difference = max(difference, same_weights(ours, theirs.weights, theirs.intercept, 1e-9))
     record(case.optimizer, "river", RIVER, difference)
+    record(type(model).__name__, "river", RIVER, difference)
 
 
 @pytest.mark.parametrize("case", [case for case in RIVERS if not case.l1], ids=str)
@@ -566,7 +567,7 @@ def badly_scaled(n: int, *, binary: bool, seed: int) -> samples.Samples:
 
 def recorded(name: str, ours: Any, theirs: Any) -> None:
     version = importlib.metadata.version("vowpalwabbit")
-    record(name, "vowpalwabbit (float32)", version, close(ours, theirs, 1e-4))
+    record(name, "vowpalwabbit", version, close(ours, theirs, 1e-4))
 
 
 @pytest.mark.parametrize("binary", [True, False])

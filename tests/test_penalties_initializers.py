@@ -8,17 +8,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+import river
 import river.linear_model
 import river.optim
 import samples
+import sklearn
+import sklearn.linear_model
 from cases import Case
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles import FORMULA, record
 
 from streamgd import linear_model, optim
 from streamgd.optim import initializers, penalties
 
 # -- penalties ---------------------------------------------------------------------------------
+
+
+def largest(ours: Any, theirs: Any) -> float:
+    """Largest difference between weights, relative to those larger than 1."""
+    return max(abs(ours[k] - w) / max(1.0, abs(w)) for k, w in theirs.items())
+
 
 weight = st.floats(-10.0, 10.0)
 total = st.floats(0.0, 10.0)
@@ -67,6 +77,7 @@ def test_l2_equals_river(l2: float) -> None:
         ours.learn_one(x, y)
         theirs.learn_one(x, y)
     assert ours.weights == pytest.approx(theirs.weights, rel=1e-10)
+    record("L2", "river", river.__version__, largest(ours.weights, theirs.weights))
 
 
 @pytest.mark.parametrize("l1", [1e-4, 0.003, 0.1])
@@ -81,6 +92,55 @@ def test_l1_with_absent_and_late_features_equals_river(l1: float) -> None:
     assert ours.weights == pytest.approx(theirs.weights, rel=1e-10, abs=1e-14)
     assert by_rows.weights == pytest.approx(theirs.weights, rel=1e-10, abs=1e-14)
     assert [k for k, w in ours.weights.items() if w == 0] == [k for k, w in theirs.weights.items() if w == 0]
+    record("ElasticNet, l1", "river", river.__version__, largest(ours.weights, theirs.weights))
+
+
+@pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.03), (0.02, 0.0), (0.02, 0.03)])
+@pytest.mark.parametrize("binary", [False, True])
+def test_both_penalties_equal_scikit_learn(binary: bool, l1: float, l2: float) -> None:
+    """Its L1 penalty is the cumulative one too, and an elastic net decays a weight before its step."""
+    data = samples.dense(800, 8, binary=binary, seed=9)
+    case = Case("Log" if binary else "Squared", "SGD", 0.05, l1=l1, l2=l2, intercept_lr=0.05)
+    ours = Case(**{**vars(case), "loss_fields": {} if binary else {"scale": 1.0}}).ours()
+    ours.learn_rows(data.X, data.y)
+    options = {"alpha": l1 + l2, "l1_ratio": l1 / (l1 + l2), "penalty": "elasticnet"}
+    options |= {"learning_rate": "constant", "eta0": 0.05, "shuffle": False}
+    if binary:
+        theirs = sklearn.linear_model.SGDClassifier("log_loss", **options)
+        theirs.partial_fit(data.X, data.y, [False, True])
+    else:
+        theirs = sklearn.linear_model.SGDRegressor("squared_error", **options).partial_fit(data.X, data.y)
+    found = dict(enumerate([*ours.weights.values(), ours.intercept]))
+    expected = dict(enumerate([*theirs.coef_.ravel().tolist(), theirs.intercept_.item()]))
+    assert found == pytest.approx(expected, rel=1e-10, abs=1e-12)
+    for piece in ("ElasticNet" if l1 else "L2", type(ours).__name__):
+        record(piece, "scikit-learn", sklearn.__version__, largest(found, expected))
+
+
+@pytest.mark.parametrize(
+    ("penalty", "l1_ratio"),
+    [(penalties.Proximal(0.1, 0.2), 1 / 3), (penalties.TruncatedGradient(0.3, every=1), 1.0)],
+    ids=lambda value: type(value).__name__,
+)
+def test_full_batches_reach_the_optimum_of_scikit_learn(penalty: Any, l1_ratio: float) -> None:
+    """Gradient steps and shrinkage in turn end where half the mean square plus the penalty is least."""
+    data = samples.dense(200, 6, binary=False, seed=10)
+    best = sklearn.linear_model.ElasticNet(
+        alpha=0.3, l1_ratio=l1_ratio, fit_intercept=False, tol=1e-14, max_iter=100_000
+    ).fit(data.X, data.y)
+    halved = optim.losses.Squared(scale=1.0)
+    model = linear_model.LinearRegression(optim.SGD(0.2), halved, penalty=penalty, intercept_lr=0.0)
+    for _ in range(400):
+        model.learn_many(data.X, data.y)
+    expected = dict(enumerate(best.coef_.tolist()))
+    assert 0.0 in expected.values()
+    assert model.weights == pytest.approx(expected, rel=1e-7, abs=1e-9)
+    record(
+        f"{type(penalty).__name__}, optimum",
+        "scikit-learn",
+        sklearn.__version__,
+        largest(model.weights, expected),
+    )
 
 
 def test_both_penalties_join() -> None:
@@ -92,6 +152,7 @@ def test_both_penalties_join() -> None:
         plain.learn(x, y)
     assert ours.weights == pytest.approx(plain.weights, rel=1e-11, abs=1e-15)
     assert 0.0 in ours.weights.values()
+    record("ElasticNet", FORMULA, "", largest(ours.weights, plain.weights))
 
 
 def test_penalties_that_are_negative_are_errors() -> None:
@@ -140,6 +201,7 @@ def test_called_as_rivers(ours: Any, theirs: Any) -> None:
     assert first == theirs.clone()()
     assert many.tolist() == theirs.clone()(5).tolist()
     assert ours.values(2, 5).tolist() == ours.values(0, 5).tolist()[2:]
+    record(f"initializers.{type(ours).__name__}", "river", river.__version__, 0.0)
     assert len(ours.values(3, 3)) == 0
 
 

@@ -158,7 +158,7 @@ def test_many_times_are_each_time(schedule: Scheduler) -> None:
 def test_rates_are_those_of_river(ours: Scheduler, theirs: Any) -> None:
     for t in [0, 1, 2, 77, 12345]:
         assert ours.get(t) == theirs.get(t)
-    record(type(ours).__name__, f"river {type(theirs).__name__}", river.__version__, 0.0)
+    record(f"schedulers.{type(ours).__name__}", "river", river.__version__, 0.0)
 
 
 @pytest.mark.parametrize("schedule", [s for s in SCHEDULES if s.per == "update"], ids=without_addresses)
@@ -195,7 +195,7 @@ def difference(ours: Scheduler, exact: Any, times: NDArray[np.int64]) -> float:
 )
 def test_published_formulas(ours: Scheduler, source: str, exact: Any) -> None:
     largest = difference(ours, exact, np.arange(0, 20_000, 3))
-    record(type(ours).__name__, source, river.__version__ if "river" in source else "", largest)
+    record(type(ours).__name__, source, river.__version__ if "river" in source else "as published", largest)
     assert largest < 1e-14
 
 

@@ -227,8 +227,8 @@ def test_rates_are_those_of_pytorch(pair: Pair) -> None:
     scale = np.full(STEPS, theirs.max()) if pair.to_peak else theirs
     assert not np.any(ours[scale == 0.0])  # a schedule that has come to its end
     difference = float(np.max(np.abs(ours - theirs)[scale > 0] / scale[scale > 0]))
-    oracle = f"PyTorch {pair.make(optimizer()).__class__.__name__}"
-    record(type(pair.ours).__name__, oracle, torch.__version__, difference)
+    oracle = f"torch {pair.make(optimizer()).__class__.__name__}"
+    record(f"schedulers.{type(pair.ours).__name__}", oracle, torch.__version__, difference)
     assert difference <= 1e-12
 
 
@@ -393,7 +393,7 @@ def test_plateaus_of_400_random_configurations_are_those_of_pytorch() -> None:
             assert state[2:4] == (theirs.num_bad_epochs, theirs.cooldown_counter)
             reductions, kept = reductions + (rate_of(sgd) < before), kept + (rate_of(sgd) == before)
     assert min(reductions, kept) > 1000
-    record("ReduceLROnPlateau", "PyTorch ReduceLROnPlateau", torch.__version__, 0.0)
+    record("ReduceLROnPlateau", "torch ReduceLROnPlateau", torch.__version__, 0.0)
 
 
 def test_a_plateau_of_a_schedule_is_its_factor() -> None:

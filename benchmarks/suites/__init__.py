@@ -15,6 +15,7 @@ SUITES = (
     "learners",
     "softmax",
     "quality",
+    "drift",
     "evaluate",
     "start",
     "cli",

@@ -228,7 +228,7 @@ class _Table:
         now = time.perf_counter()
         speed = (self._rows - self._printed) / max(now - self._clock, 1e-9)
         so_far, since = self._scores.so_far(), self._scores.since_last()
-        rate = f"{self._model.learning_rate:.4g}"
+        rate = f"{self._model.learning_rate:.4g}" if hasattr(self._model.optimizer, "lr") else "-"
         self._print((f"{self._rows:,}", _number(so_far), _number(since), rate, f"{speed:,.0f}"))
         self._printed, self._clock = self._rows, time.perf_counter()
 

@@ -91,10 +91,10 @@ class Scores:
         known = ~np.isnan(z)  # rows that the model skipped have no output
         if not known.all():
             y, z = y[known], z[known]
-        answer: Any = z
+        answer: Any = np.asarray(model.loss.mean_func(z), dtype=np.float64)
         if self.name in BINARY:
             y = self._positive(model, y)
-            answer = _bulk.Probabilities(np.asarray(model.loss.mean_func(z), dtype=np.float64))
+            answer = _bulk.Probabilities(answer)
         self.rows += len(y)
         for metric in (*self._all, self._last):
             if isinstance(metric, AreaUnderROC):

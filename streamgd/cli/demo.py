@@ -24,7 +24,7 @@ def demo(ctx: click.Context, output: str) -> None:
 
     from river import datasets
 
-    from .. import linear_model, optim
+    from .. import linear_model
     from ..stream import CSV
     from ._curve import picture, text
     from ._pass import run, summary
@@ -35,7 +35,7 @@ def demo(ctx: click.Context, output: str) -> None:
     source = CSV(path, "anomaly", 1024)
     click.echo("Sensor readings of a Space Shuttle (Statlog): which rows are anomalies? 9 numbers a row.")
     click.echo("Every row is predicted first and learned then; nothing is scaled, and no rate is tuned.\n")
-    model = linear_model.LogisticRegression(optim.Normalized())
+    model = linear_model.LogisticRegression("auto")
     batches = source.batches()
     first = next(batches)
     outcome = run(

@@ -5,30 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from ._errors import INTERRUPTED, BadInput, check_place, explained, spare
+from ._pieces import (
+    TASKS,
+    PieceOption,
+    build,
+    described,
+    find,
+    learner,
+    losses,
+    optimizers,
+    parameters,
+    schedulers,
+)
 from ._scores import BINARY, DEFAULTS, REGRESSION
 
 if TYPE_CHECKING:
     from ..stream import Batch, Source
 
-OPTIMIZERS = {
-    "normalized": "Normalized",
-    "sgd": "SGD",
-    "momentum": "Momentum",
-    "adagrad": "AdaGrad",
-    "rmsprop": "RMSProp",
-    "adam": "Adam",
-}
 LARGEST_RATE = 1e100  # the learners take no larger one
-LOSSES = {
-    "binary": {"log": "Log", "hinge": "Hinge"},
-    "regression": {"squared": "Squared", "huber": "Huber"},
-}
 
 
 @click.command()
@@ -36,7 +37,7 @@ LOSSES = {
 @click.option("--target", help="Column to predict. Not needed for svmlight, where a row begins with it.")
 @click.option(
     "--task",
-    type=click.Choice(["auto", "binary", "regression"]),
+    type=click.Choice(["auto", *TASKS]),
     default="auto",
     help="auto looks at the first batch: text, true/false or at most two different numbers are binary, "
     "more numbers regression.  [default: auto]",
@@ -49,23 +50,30 @@ LOSSES = {
 )
 @click.option(
     "--optimizer",
-    type=click.Choice(list(OPTIMIZERS)),
-    default="normalized",
-    help="normalized needs no scaled columns and no tuned rate.  [default: normalized]",
+    cls=PieceOption,
+    families={"One of": optimizers},
+    default="auto",
+    help="How weights are updated; auto needs no scaled columns and no tuned rate.  [default: auto]",
 )
 @click.option(
     "--lr",
     type=click.FloatRange(min=0, max=LARGEST_RATE, min_open=True),
-    help="Learning rate.  [default: the optimizer's; for normalized regression, half the standard deviation "
-    "of the first 1,000 targets]",
+    help="Learning rate; for auto and bank a factor of all steps.  [default: the optimizer's]",
+)
+@click.option(
+    "--schedule",
+    cls=PieceOption,
+    families={"One of": schedulers},
+    help="How the learning rate goes on from its first value.  [default: constant]",
 )
 @click.option(
     "--loss",
-    type=click.Choice([name for names in LOSSES.values() for name in names]),
-    help="log (default) or hinge for binary, squared (default) or huber for regression.",
+    cls=PieceOption,
+    families={f"For {task}:": partial(losses, task) for task in TASKS},
+    help="What is to be small.  [default: log for binary, squared for regression]",
 )
-@click.option("--l1", type=click.FloatRange(min=0), default=0.0, help="Penalty on absolute weights.")
-@click.option("--l2", type=click.FloatRange(min=0), default=0.0, help="Penalty on squared weights.")
+@click.option("--l1", type=click.FloatRange(min=0), help="Penalty on absolute weights; auto takes none.")
+@click.option("--l2", type=click.FloatRange(min=0), help="Penalty on squared weights; auto takes none.")
 @click.option(
     "--metric",
     "metric_names",
@@ -99,9 +107,10 @@ def train(
     positive: str | None,
     optimizer: str,
     lr: float | None,
+    schedule: str | None,
     loss: str | None,
-    l1: float,
-    l2: float,
+    l1: float | None,
+    l2: float | None,
     metric_names: tuple[str, ...],
     drop: tuple[str, ...],
     category: tuple[str, ...],
@@ -118,6 +127,8 @@ def train(
     not seen. Memory does not grow with the file. Ctrl-C ends the pass early: the summary is printed and the
     model is saved.
 
+    An optimizer, loss or schedule may have parameters: adam:beta_1=0.95,eps=1e-6 or quantile:alpha=0.9.
+
     The first 1,000 rows of a text file tell what each column is: numbers, true/false, or else a category,
     which becomes one feature a value. The kinds found are printed before the pass.
     """
@@ -132,11 +143,17 @@ def train(
         batches = source.batches()
         first = next(batches)
         task = _task(task, source, first)
-        if lr is None and task == "regression" and optimizer == "normalized":
-            lr = min(0.5 * _spread(first), LARGEST_RATE)
         labels = _labels(task, source, first, positive)
-        model = _model(task, optimizer, lr, loss, l1, l2, skip_invalid, labels)
-        scores = Scores(_metrics(task, metric_names, loss))
+        model = _model(
+            task,
+            optimizer,
+            schedule,
+            loss,
+            {name: value for name, value in {"lr": lr, "l1": l1, "l2": l2}.items() if value is not None},
+            on_invalid="skip" if skip_invalid else "raise",
+            **({} if labels is None else {"labels": labels}),
+        )
+        scores = Scores(_metrics(task, metric_names, model.loss))
         if not quiet:
             click.echo(f"{file}: {task} on {source.target!r}, {type(model).__name__} with {model.optimizer}")
             if source.kinds:
@@ -169,20 +186,6 @@ def train(
         raise BadInput(_advice(outcome.error, file, source))
     if outcome.interrupted:
         ctx.exit(INTERRUPTED)
-
-
-def _spread(first: Batch) -> float:
-    """Return the standard deviation of the first 1,000 targets: a step's length is in their unit.
-
-    With 0.5 itself, counts of bicycles (0 to 977) ended at R2 0.02 instead of 0.43.
-    """
-    import numpy as np
-
-    from .._jit import LIMIT
-
-    y = cast(Any, first.y)[:1000].astype(float)
-    y = y[np.abs(y) <= LIMIT]  # the pass refuses the others, and names their row
-    return float(y.std()) or 1.0 if len(y) else 1.0
 
 
 def _save(model: Any, path: str, extra: dict[str, Any]) -> None:
@@ -323,44 +326,40 @@ def labelled(task: str, first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def _model(
-    task: str,
-    optimizer: str,
-    lr: float | None,
-    loss: str | None,
-    l1: float,
-    l2: float,
-    skip_invalid: bool,
-    labels: tuple[Any, Any] | None,
+    task: str, optimizer: str, schedule: str | None, loss: str | None, given: dict[str, float], **others: Any
 ) -> Any:
-    from .. import linear_model, optim
-
-    names = LOSSES[task]
-    if loss is not None and loss not in names:
-        raise click.UsageError(f"--loss {loss} is not for task {task}; choose {' or '.join(names)}")
-    make = getattr(optim, OPTIMIZERS[optimizer])
-    learner: Any = linear_model.LogisticRegression if task == "binary" else linear_model.LinearRegression
+    """Return a learner; what an optimizer has of its own of ``given`` (lr, l1, l2) is the optimizer's."""
+    rule = find(optimizer, optimizers())
+    own: dict[str, Any] = {name: value for name, value in given.items() if name in parameters(rule)}
+    if "lr" not in parameters(rule) and (schedule is not None or "lr" in given):
+        option = "--lr" if "lr" in given else "--schedule"
+        raise click.UsageError(f"{option} sets lr, which {rule.__name__} lacks; {described(rule)}")
+    if schedule is not None:
+        own["lr"] = build("--schedule", schedule, schedulers(), given.get("lr", rule.lr))
+    if loss is not None and not find(loss, losses(task)):
+        raise click.UsageError(f"--loss {loss} is not for task {task}; choose from {', '.join(losses(task))}")
     try:
-        return learner(
-            optimizer=make() if lr is None else make(lr),
-            loss=None if loss is None else getattr(optim.losses, names[loss])(),
-            l1=l1,
-            l2=l2,
-            on_invalid="skip" if skip_invalid else "raise",
-            **({} if labels is None else {"labels": labels}),
+        model = learner(task)(
+            optimizer=build("--optimizer", optimizer, optimizers(), **own),
+            loss=None if loss is None else build("--loss", loss, losses(task)),
+            **{name: value for name, value in given.items() if name not in own},
+            **others,
         )
+        _ = model.learning_rate  # raises for a schedule in epochs that lacks epoch_size
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    return model
 
 
-def _metrics(task: str, names: tuple[str, ...], loss: str | None) -> tuple[str, ...]:
+def _metrics(task: str, names: tuple[str, ...], loss: Any) -> tuple[str, ...]:
     known = BINARY if task == "binary" else REGRESSION
     for name in names:
         if name not in known:
             raise click.UsageError(f"--metric {name} is not for task {task}; choose from {', '.join(known)}")
     if names:
         return names
-    # the hinge loss gives no probabilities, so their logarithm tells nothing
-    return tuple(name for name in DEFAULTS[task] if not (loss == "hinge" and name == "logloss"))
+    # the hinge loss, for one, gives no probabilities, so their logarithm tells nothing
+    return tuple(name for name in DEFAULTS[task] if loss.likelihood or name != "logloss")
 
 
 def _advice(error: str, file: str, source: Source) -> str:
@@ -376,7 +375,7 @@ def _advice(error: str, file: str, source: Source) -> str:
         text = re.sub(r"; say labels=.*", "; say --positive VALUE", text)
     elif "lower the learning rate" in text:
         text = text.partition("lower the learning rate")[0]
-        text += "lower --lr, or use --optimizer normalized, which needs no scaled columns"
+        text += "lower --lr, or use --optimizer auto, which needs no scaled columns"
     elif re.search(r"row [\d,]+: (feature|the target is) ", text):
         text += "; --skip-invalid leaves such rows out"
     return text

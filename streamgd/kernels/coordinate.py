@@ -122,6 +122,7 @@ def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
     advances = penalty_class.overrides("advance")
     with_intercept, averages, fresh = pieces.intercept, pieces.averaged, pieces.fresh
     counts = fresh and optimizer_class.bias_corrected
+    owes = fresh and not is_lazy  # what a lazy penalty stores owes nothing of the past
     count_slot = optimizer_class.n_slots
     average_slot = pieces.n_slots - 1
     intercept_slots = OPTIMIZER + optimizer_class.n_scalars
@@ -183,7 +184,7 @@ def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
             w, new = step(optimizer, w, held, g * x + penalty_gradient(penalty, there), x, c)
             store(slots, s, new)
             if settles:
-                if fresh:
+                if owes:
                     if slots[count_slot, s] == 0.0:
                         slots[count_slot + 1, s] = before[0]
                     owed = slots[count_slot + 1, s]
@@ -212,7 +213,7 @@ def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
             start, gamma = hp[clip_at + 1], hp[clip_at + 2]
             k = t + 1.0 - start
             if k >= 1.0:
-                scalars[AVERAGED] = past * (gamma + k) / (k - 1.0) if k > 1.0 else 1.0
+                scalars[AVERAGED] = past * (gamma + k) / (k - 1.0) if past > 0.0 else 1.0
         scalars[T] = t + 1.0
         return c
 

@@ -53,7 +53,7 @@ def report(pieces: Pieces, weights: Floats, slots: Floats, scalars: Floats) -> t
     n_lanes = pieces.optimizer.n_lanes
     offsets, shares = scalars[LANES : LANES + 2 * n_lanes].reshape(2, n_lanes)
     shares = shares + 1.0 / n_lanes
-    mixed = shares @ np.vstack([weights, slots[WEIGHTS:]])
+    mixed = shares @ np.vstack([weights, slots[WEIGHTS : WEIGHTS + n_lanes - 1]])
     centred = slots[COUNT] > 0.0
     intercept = scalars[INTERCEPT] + shares @ offsets - mixed[centred] @ slots[MEAN, centred]
     return mixed, float(intercept)
@@ -134,6 +134,7 @@ def learn_row_body(pieces: Pieces, jit: Jit, inline: Jit, layout: Layout) -> Cal
     value, gradient, loss_update = (
         jit(method) for method in (pieces.loss.value, pieces.loss.gradient, pieces.loss.update)
     )
+    own_update = pieces.loss.overrides("update")
     rate_of = jit(pieces.optimizer.rate_of)
     n_lanes = pieces.optimizer.n_lanes
     residual, likelihood, logistic = pieces.loss.residual, pieces.loss.likelihood, pieces.loss.logistic
@@ -315,7 +316,10 @@ def learn_row_body(pieces: Pieces, jit: Jit, inline: Jit, layout: Layout) -> Cal
         if ppu > 0.0:
             for lane in range(n_lanes):
                 eta = rates[r, 0] * rate_of(optimizer, lane) * boost
-                step = narrow * loss_update(loss, scalars[outputs + lane], y, eta * h, ppu)
+                if own_update:
+                    step = narrow * loss_update(loss, scalars[outputs + lane], y, eta * h, ppu)
+                else:
+                    step = -narrow * eta * h * gradient(loss, y, scalars[outputs + lane])
                 scalars[offsets + lane] += step * unit
                 for k in range(n):
                     s = slot_at(index, j, k)

@@ -93,6 +93,7 @@ def learn(pieces: Pieces) -> Any:
     make_penalty, penalty_hyper = pieces.penalty.struct, jitable(take_hyper(pieces.penalty))
     value, full = jitable(pieces.loss.value), jitable(pieces.penalty.full)
     _, penalty_start, _ = pieces.hyper_starts
+    lowest, bounded = pieces.loss.lowest, pieces.loss.lowest > -np.inf
     monitored, fills = pieces.monitored, pieces.penalty.overrides("full")
     n_slots, is_matrix = max(1, pieces.n_slots), pieces.is_matrix
     length = pieces.n_scalars
@@ -113,6 +114,8 @@ def learn(pieces: Pieces) -> Any:
             status = make_job(address_of(x_object), address_of(y_object), address_of(w_object), c)
             if status != f.OK:
                 return status
+            if bounded and carray(doubles_at(c[f.GIVEN]), (1,))[0] < lowest:
+                return f.NOT_TARGET
             last = 1
         capacity, kind, n_values = c[f.CAPACITY], c[f.KIND], c[f.COLUMNS]
         weight_step, skip = c[f.WEIGHT_STEP], c[f.SKIP] != 0

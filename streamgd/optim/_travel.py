@@ -68,14 +68,15 @@ def rise(q: float, w: float, total: float) -> float:
         target = q + w + total
         if target > 1.0:
             start = math.log(target)
-            d = start - householder(start, target) - q
+            risen = start - householder(start, target)
+            d, more = risen - q, math.exp(risen) - w
         else:
             # the parabola of omega at 1; it is within 0.07 of omega below
             root = 0.25 * max(target + 3.0, 0.0)
             d = total + w - root * root
             more = math.exp(q + d) - w
             d -= householder(d + (more - total), w + more)
-        more = math.exp(q + d) - w
+            more = math.exp(q + d) - w
     return d - householder(d + (more - total), w + more)
 
 

@@ -30,7 +30,7 @@ class Averager(Piece):
         Updates before the average begins; until then predictions use the last weights.
     gamma
         0 for the plain mean (Polyak and Ruppert), larger to forget early weights faster (Shamir and
-        Zhang); 8 is what the authors of DoG advise.
+        Zhang), at most 20; 8 is what the authors of DoG advise.
 
     Raises
     ------
@@ -58,7 +58,7 @@ class Averager(Piece):
 
     def check(self) -> None:
         self.require(self.start >= 0, "start", "at least 0")
-        self.require(self.gamma >= 0, "gamma", "at least 0")
+        self.require(0 <= self.gamma <= 20, "gamma", "in [0, 20]")
         inner = self.optimizer
         if not isinstance(inner, Optimizer) or inner.kernel != "coordinate" or inner.overrides("at"):
             raise ValueError(

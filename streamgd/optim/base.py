@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -84,13 +85,11 @@ class Loss(KernelPiece):
         "update": ("self", "p", "y", "eta_h", "ppu"),
     }
     binary: ClassVar[bool] = False
-    residual: ClassVar[bool] = (
-        True  # of the distance to the target, in its unit; not of a margin or logarithm
-    )
+    # Of the distance to the target, in the target's unit; not of a margin or a logarithm.
+    residual: ClassVar[bool] = True
     logistic: ClassVar[bool] = False  # the output is the logit of a probability
-    likelihood: ClassVar[bool] = (
-        False  # the loss is minus the logarithm of one, up to what does not depend on p
-    )
+    likelihood: ClassVar[bool] = False  # minus the logarithm of one, up to what does not depend on the output
+    lowest: ClassVar[float] = -math.inf  # target that it makes sense for
 
     @abstractmethod
     def value(self, y: float, p: float) -> float:

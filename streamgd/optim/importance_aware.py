@@ -129,7 +129,7 @@ class PassiveAggressive(Optimizer):
     def row(
         self, scalars: Slots, sums: Slots, p: float, y: float, g: float, h: float, lr: float, t: float
     ) -> tuple[Slots, Slots]:
-        norm = sums[0] + 0.5 / (self.C * h) if self.mode == 2.0 else sums[0]
+        norm = sums[0] + 0.5 / (self.C * max(h, 1e-150)) if self.mode == 2.0 else sums[0]
         most = self.C * h if self.mode == 1.0 else 1e300 / max(1.0, norm)
         return scalars, (most, norm)
 

@@ -325,6 +325,7 @@ class Poisson(Loss):
     -2.0
     """
 
+    lowest: ClassVar[float] = 0.0
     residual: ClassVar[bool] = False
     likelihood: ClassVar[bool] = True
 
