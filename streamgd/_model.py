@@ -223,6 +223,7 @@ class CompiledModel(Timed):
     def _chosen_pieces(self) -> Pieces:
         """Return what kernels are compiled from, by the parameters as they are."""
         rule = self.optimizer.rule
+        rule.check_loss(type(self._compiled_loss))
         return Pieces(
             type(self._compiled_loss),
             type(rule),

@@ -127,7 +127,7 @@ EACH = [
     Case("Log", "FTRLProximal", fields={"alpha": 0.3, "l1": 1.5, "l2": 0.1}),
     Case("ModifiedHuber", "AdamW", 0.02, fields={"weight_decay": 0.1}, clip_gradient=1.5),
     Case("ModifiedHuber", "AdamW", (0.05, 0.2), fields={"amsgrad": True}),
-    Case("Poisson", "Lion", 0.002, fields={"weight_decay": 0.2}),
+    Case("Huber", "Lion", 0.002, fields={"weight_decay": 0.2}),
     Case("SquaredEpsilonInsensitive", "ScheduleFreeSGD", 0.05, fields={"beta": 0.8, **WARM_UP}),
     Case("SquaredHinge", "ScheduleFreeAdamW", (0.1, 0.1), fields={"weight_lr_power": 1.0, **WARM_UP}),
     Case("Squared", "DoG", 1.0, fields={"reps_rel": 1e-3}, intercept_init=0.5),

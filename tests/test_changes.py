@@ -308,3 +308,23 @@ def test_rates_of_another_schedule_are_used_at_once() -> None:
     model.optimizer = {"lr": 0.25}
     assert model.learning_rate == 0.25
     assert model.n_updates == 5
+
+
+def test_passive_steps_to_the_label_need_a_loss_that_knows_where_it_is() -> None:
+    with pytest.raises(
+        ValueError, match=r"PassiveAggressive\(mode=0\) needs a loss .*Focal has none; use mode=1"
+    ):
+        linear_model.LogisticRegression(optim.PassiveAggressive(mode=0), optim.losses.Focal())
+    linear_model.LogisticRegression(optim.PassiveAggressive(mode=1), optim.losses.Focal())
+
+
+@pytest.mark.parametrize("kind", ["auto", "bank"])
+def test_a_loss_of_a_residual_after_another(kind: str) -> None:
+    data = samples.dense(200, 3, binary=False, seed=9)
+    y = np.floor(np.exp(np.clip(data.y, -3.0, 1.5)))
+    model = regression(kind, optim.losses.Poisson())
+    model.learn_rows(data.X[:100], y[:100])
+    model.loss = optim.losses.Squared()
+    z = model.predict_learn_rows(data.X[100:], y[100:])
+    assert z.min() >= 0.0
+    assert np.mean((z[20:] - y[120:]) ** 2) < 2 * y.var()

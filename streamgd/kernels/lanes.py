@@ -135,6 +135,7 @@ def learn_row_body(pieces: Pieces, jit: Jit, inline: Jit, layout: Layout) -> Cal
         jit(method) for method in (pieces.loss.value, pieces.loss.gradient, pieces.loss.update)
     )
     own_update = pieces.loss.overrides("update")
+    tracks = not pieces.loss.binary  # the loss may change to one of a residual
     rate_of = jit(pieces.optimizer.rate_of)
     n_lanes = pieces.optimizer.n_lanes
     residual, likelihood, logistic = pieces.loss.residual, pieces.loss.likelihood, pieces.loss.logistic
@@ -274,12 +275,13 @@ def learn_row_body(pieces: Pieces, jit: Jit, inline: Jit, layout: Layout) -> Cal
                 agree = scalars[COVARIANCE] / scalars[VARIANCE] - math.sqrt(step)  # less its standard error
             rest = 1.0 - min(max(agree, 0.0), 0.9)
             boost = 1.0 / (rest * rest * rest)
-        if residual:
+        if tracks:
             from_mean = y - scalars[Y_MEAN]
             scalars[Y_MEAN] += from_mean / (t + 1.0)
             spread = from_mean * (y - scalars[Y_MEAN])
             scalars[Y_VARIANCE] += (spread - scalars[Y_VARIANCE]) / (t + 1.0)
-            boost *= math.sqrt(scalars[Y_VARIANCE])
+            if residual:
+                boost *= math.sqrt(scalars[Y_VARIANCE])
             scalars[Y_LOW] = min(scalars[Y_LOW], y) if t > 0.0 else y
             scalars[Y_HIGH] = max(scalars[Y_HIGH], y) if t > 0.0 else y
         scalars[T] = t + 1.0

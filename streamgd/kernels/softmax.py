@@ -140,7 +140,12 @@ class Beside:
 
     weight: float
     rest: float
-    residual, logistic, likelihood = False, False, True
+    binary, residual, logistic, likelihood = True, False, False, True
+
+    @classmethod
+    def overrides(cls, name: str) -> bool:
+        """Tell whether it has a rule of its own: all that it has."""
+        return hasattr(cls, name)
 
     def hyper(self) -> list[float]:
         return [1.0, 0.0]

@@ -46,7 +46,9 @@ class Auto(_Lanes):
 
     Predictions do not change when a feature is multiplied by a constant, or the target is, or is shifted.
     The intercept is learned like any weight (``intercept_lr=0`` fixes it, and then nothing is centred).
-    Steps never go beyond the label, whatever a sample's weight; ``clip_gradient`` has no part in it.
+    With a loss that has an importance-aware ``update`` (all of ours but Focal have) steps never go beyond
+    the label, whatever a sample's weight; ``clip_gradient`` has no part in it. A feature that has been in
+    every row counts as its mean in the first row that lacks it, and as 0 from then on.
     It is defined sample by sample: there is no ``learn_many``, and no penalty joins in.
 
     Where labels are free of noise and classes are separable, larger rates are better for ever; there

@@ -182,6 +182,9 @@ class Optimizer(KernelPiece):
         lr = getattr(self, "lr", None)
         return lr if isinstance(lr, Scheduler) else Constant(1.0)
 
+    def check_loss(self, loss: type[Loss]) -> None:
+        """Raise ValueError when the rule cannot go with a loss."""
+
     def prepare(self, slots: NDArray[np.float64], n: int) -> None:
         """Fill in the first state of features ``n`` and up, where it is not 0."""
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import Optimizer, Scheduler, Slots
+from .base import Loss, Optimizer, Scheduler, Slots
 
 __all__ = ["Normalized", "PassiveAggressive"]
 
@@ -20,7 +20,7 @@ class Normalized(Optimizer):
 
     Scale-free: multiplying a feature by a constant leaves every prediction as it was, so a stream
     needs neither a scaler nor a tuned rate. With a loss that has an importance-aware ``update`` (all
-    of ours have) the step never overshoots the label, whatever the rate or the sample's weight; the
+    of ours but Focal have) the step never overshoots the label, whatever the rate or the sample's weight; the
     learner's ``clip_gradient`` has no part in it. The intercept is a feature of value 1
     (``intercept_lr=0`` fixes it). For squared loss the length of steps is in the unit of the target:
     where its spread is far from 1, make the rate that many times larger.
@@ -122,6 +122,13 @@ class PassiveAggressive(Optimizer):
     def check(self) -> None:
         self.require(self.C > 0, "C", "positive")
         self.require(self.mode in (0, 1, 2), "mode", "0, 1 or 2")
+
+    def check_loss(self, loss: type[Loss]) -> None:
+        if self.mode != 1 and not loss.overrides("update"):
+            raise ValueError(
+                f"PassiveAggressive(mode={self.mode}) needs a loss whose `update` says where a step ends, "
+                f"and {loss.__name__} has none; use mode=1 or another loss"
+            )
 
     def scan(self, w: float, slots: Slots, x: float, g: float, h: float) -> tuple[float, Slots, Slots]:
         return w, slots, (x * x,)
