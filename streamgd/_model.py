@@ -547,8 +547,9 @@ class CompiledModel(Timed):
     @property
     def intercept(self) -> float:
         """The intercept."""
-        n = len(self._features)
-        return self._intercept_of(self._weights[:n], self._slots[:, :n], self._scalars)
+        with self._lock:
+            n = len(self._features)
+            return self._intercept_of(self._weights[:n], self._slots[:, :n], self._scalars)
 
     @intercept.setter
     def intercept(self, value: float) -> None:

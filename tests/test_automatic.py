@@ -17,6 +17,8 @@ from oracles import FORMULA, record
 
 import streamgd
 from streamgd import linear_model, optim
+from streamgd.kernels import lanes
+from streamgd.kernels.pieces import OPTIMIZER
 from streamgd.optim import losses
 
 RATES = (0.2, 0.6, 2.0, 6.0, 20.0, 60.0)
@@ -394,3 +396,9 @@ def test_untuned_they_are_near_the_best_tuned_rate_behind_a_scaler(kind: str, bi
             continue  # diverged
     assert len(rivals) >= 8
     assert progressive(kind, raw) < 1.1 * min(rivals)
+
+
+@pytest.mark.parametrize("cls", [optim.Auto, optim.Bank])
+def test_state_is_as_large_as_the_kernels_layout(cls: Any) -> None:
+    assert cls.n_slots == lanes.WEIGHTS + cls.n_lanes - 1
+    assert cls.n_scalars == lanes.LANES - OPTIMIZER + (lanes.MERITS + 1) * cls.n_lanes

@@ -195,22 +195,24 @@ class SoftmaxRegression(LinearLearner, base.MiniBatchClassifier):
     @property
     def weights(self) -> dict[Any, dict[Hashable, float]]:  # type: ignore[override]
         """The weights by label, then by feature: new dicts."""
-        n = len(self._features)
-        current = self._current(self._weights[:n], self._charged[:n])
-        return {
-            label: self._named(self._to_predict(current[:, k], self._slots[:, :n, k], self._scalars[k]))
-            for k, label in enumerate(self.labels_)
-        }
+        with self._lock:  # another thread may add features and classes
+            n = len(self._features)
+            current = self._current(self._weights[:n], self._charged[:n])
+            return {
+                label: self._named(self._to_predict(current[:, k], self._slots[:, :n, k], self._scalars[k]))
+                for k, label in enumerate(self.labels_)
+            }
 
     @property  # type: ignore[misc]
     def intercept(self) -> dict[Any, float]:  # type: ignore[override]
         """The intercepts by label, a new dict."""
-        n = len(self._features)
-        weights, slots = self._weights[:n], self._slots[:, :n]
-        return {
-            label: self._intercept_of(weights[:, k], slots[..., k], self._scalars[k])
-            for k, label in enumerate(self.labels_)
-        }
+        with self._lock:
+            n = len(self._features)
+            weights, slots = self._weights[:n], self._slots[:, :n]
+            return {
+                label: self._intercept_of(weights[:, k], slots[..., k], self._scalars[k])
+                for k, label in enumerate(self.labels_)
+            }
 
     # -- one dict ------------------------------------------------------------------------------
 

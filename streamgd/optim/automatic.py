@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .base import Optimizer, Scheduler, Slots
 
@@ -22,6 +22,11 @@ class _Lanes(Optimizer):
     penalties: ClassVar[bool] = False
     per_sample: ClassVar[bool] = True
     intercept_feature: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # The layout of kernels/lanes.py: what lanes share, and what each has.
+        cls.n_slots, cls.n_scalars = 3 + cls.n_lanes, 11 + 4 * cls.n_lanes
+        super().__init_subclass__(**kwargs)
 
     def step(self, w: float, slots: Slots, g: float, x: float, c: Slots) -> tuple[float, Slots]:
         raise NotImplementedError("the rule is in kernels/lanes.py: it has no step of one coordinate")
@@ -71,8 +76,6 @@ class Auto(_Lanes):
 
     lr: float | Scheduler = 2.0
     horizon: float = 1e5
-    n_slots: ClassVar[int] = 4
-    n_scalars: ClassVar[int] = 15
 
     def check(self) -> None:
         self.require(self.horizon > 1, "horizon", "above 1")
@@ -109,8 +112,6 @@ class Bank(_Lanes):
     horizon: float = 1e5
     share: float = 1e-3
     n_lanes: ClassVar[int] = 6
-    n_slots: ClassVar[int] = 9
-    n_scalars: ClassVar[int] = 35
 
     def check(self) -> None:
         self.require(self.horizon > 1, "horizon", "above 1")

@@ -164,7 +164,8 @@ class AdaDelta(Optimizer):
         d = -g \sqrt{S + \epsilon} / \sqrt{G + \epsilon}, \quad
         S \leftarrow \rho S + (1-\rho) d^2, \quad w \leftarrow w + d
 
-    It starts from steps of :math:`\sqrt{\epsilon}`: a larger ``eps`` starts faster.
+    It starts from steps of :math:`\sqrt{\epsilon}`: a larger ``eps`` starts faster. A learner's ``l1`` counts
+    at a rate of 1, which is far more than with a small rate.
 
     Parameters
     ----------
