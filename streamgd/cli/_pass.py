@@ -136,19 +136,9 @@ def _behind(source: Source, start: Position | None, n: int) -> Position:
     return next(shorter.batches(start)).position
 
 
-def rows_of(X: Any, lo: int, hi: int) -> Any:
-    """Return rows ``lo`` to ``hi`` of a matrix or of `SparseRows`."""
-    from .._rows import SparseRows
-
-    if not isinstance(X, SparseRows):
-        return X[lo:hi]
-    begin, end = X.indptr[lo], X.indptr[hi]
-    return SparseRows(X.data[begin:end], X.indices[begin:end], X.indptr[lo : hi + 1] - begin, X.n_columns)
-
-
 def _learn(model: Any, batch: Batch, lo: int, hi: int) -> Any:
-    y = cast(Any, batch.y)
-    return model.predict_learn_rows(rows_of(batch.X, lo, hi), y[lo:hi], columns=batch.columns)
+    X, y, w = batch.part(lo, hi)
+    return model.predict_learn_rows(X, y, w, columns=batch.columns)
 
 
 def _compile(model: Any, scores: Scores, batch: Batch, quiet: bool) -> None:

@@ -1,17 +1,20 @@
-"""What every source hands out: a batch of rows, and the protocol that sources keep to."""
+"""What every source hands out: batches of rows, and the base class that sources are built on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .._rows import SparseRows
 
 Kind: TypeAlias = Literal["number", "boolean", "category"]
-Position: TypeAlias = dict[str, int]
+Missing: TypeAlias = Literal["error", "zero", "mean"]
+Position: TypeAlias = dict[str, Any]
 
 
 class InputError(ValueError):
@@ -25,60 +28,98 @@ class Batch:
     Attributes
     ----------
     X
-        Rows as a C-contiguous float matrix, or as `SparseRows` where there are categories.
+        Rows as a C-contiguous float32 or float64 matrix ``(n, p)``, or as `SparseRows` where most
+        features are absent, as with categories.
     y
-        Targets: float64, bool, or an object array of strings. None when no target was asked for.
+        Targets ``(n,)``: float64, bool, or an object array of labels. None when no target was asked for.
     columns
         Names of the columns of ``X``. Later batches may have more at the end, never others before.
     first
         Number of the first row in the stream, counted from 0.
     position
         Where the next batch starts: pass it to `Source.batches` to continue there. It holds plain
-        integers, so that it can be stored as JSON.
+        numbers, strings, lists and dicts of them, so that it can be stored as JSON; ``"row"`` is the
+        number of the row.
+    w
+        Weights of the rows ``(n,)``, float64; None: all are 1.
     """
 
     X: NDArray[Any] | SparseRows
     y: NDArray[Any] | None
-    columns: tuple[str, ...]
+    columns: Sequence[Hashable]
     first: int
     position: Position
+    w: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
-        return self.position["row"] - self.first
+        return len(self.X.indptr) - 1 if isinstance(self.X, SparseRows) else len(self.X)
+
+    def part(
+        self, lo: int, hi: int
+    ) -> tuple[NDArray[Any] | SparseRows, NDArray[Any] | None, NDArray[np.float64] | None]:
+        """Return X, y and w of rows ``lo`` to ``hi``, counted from the batch's first, without copies."""
+        y = None if self.y is None else self.y[lo:hi]
+        w = None if self.w is None else self.w[lo:hi]
+        return rows_of(self.X, lo, hi), y, w
 
 
-@runtime_checkable
-class Source(Protocol):
+def rows_of(X: Any, lo: int, hi: int) -> Any:
+    """Return rows ``lo`` to ``hi`` of a matrix or of `SparseRows`."""
+    if not isinstance(X, SparseRows):
+        return X[lo:hi]
+    begin, end = X.indptr[lo], X.indptr[hi]
+    return SparseRows(X.data[begin:end], X.indices[begin:end], X.indptr[lo : hi + 1] - begin, X.n_columns)
+
+
+class Source(ABC):
     """A stream of batches that can be continued from a position.
 
-    Every batch but the last has the same number of rows, and memory does not grow with the stream.
+    A source of your own is a subclass with one method, `batches`. The attributes have defaults that are
+    right for an endless stream whose columns turn up on the way.
 
     Attributes
     ----------
     batch_rows
-        Rows of every batch but the last.
+        Rows a batch, where the source is the one that decides; what drives it evens out the sizes.
+    target
+        Name of the target column, or None.
+    kinds
+        What each column is, the target included; empty where columns turn up on the way.
+    repeatable
+        Whether `batches` may be called again, for another pass over the same rows.
+    reads
+        Whether getting a batch takes work that a thread may do ahead of the learner: reading files does,
+        slicing arrays does not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from streamgd import stream
+    >>> class Noise(stream.Source):
+    ...     def batches(self, start=None):
+    ...         row = 0 if start is None else start["row"]
+    ...         while True:
+    ...             X = np.random.default_rng(row).normal(size=(100, 2))
+    ...             yield stream.Batch(X, X[:, 0] > 0, ("a", "b"), row, {"row": row + 100})
+    ...             row += 100
+    >>> next(iter(Noise())).X.shape
+    (100, 2)
     """
 
-    batch_rows: int
+    batch_rows: int = 8192
+    target: str | None = None
+    kinds: Mapping[str, Kind] = {}  # never written to
+    repeatable: bool = True
+    reads: bool = False
 
-    @property
-    def kinds(self) -> Mapping[str, Kind]:
-        """What each column is, the target included; empty where columns turn up on the way."""
-        ...
-
-    @property
-    def target(self) -> str | None:
-        """Name of the target column, or None."""
-        ...
-
+    @abstractmethod
     def batches(self, start: Position | None = None) -> Iterator[Batch]:
         """Yield batches from ``start``, the position of an earlier batch (default: the beginning)."""
-        ...
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield all batches from the beginning."""
-        ...
+        return self.batches()
 
     def expected_rows(self, position: Position) -> int | None:
         """Rows in the whole stream as far as is known at ``position``; None without any idea."""
-        ...
+        return None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import parse
-from ._batch import Batch, InputError, Kind, Position
+from ._batch import Batch, InputError, Kind, Position, Source
 from ._columns import Categories, check_kinds, one_hot, select
 from ._window import Window
 
@@ -22,7 +22,7 @@ _BOOLEANS = {"true": True, "false": False}
 _MARKERS = frozenset(["na", "n/a", "nan", "null", "none", "?"])  # of a missing number, in any case
 
 
-class CSV:
+class CSV(Source):
     """Rows of a CSV file with a header, plain or gzip.
 
     What a column is gets decided by the first 1,000 rows: a number when every cell is one to Python's
@@ -66,6 +66,8 @@ class CSV:
         Names file, line, column and value. The batch that holds the bad row is not handed out.
     """
 
+    reads = True
+
     def __init__(
         self,
         path: str | Path,
@@ -95,16 +97,13 @@ class CSV:
             found = [n for n in self._features if self.kinds[n] == "category" and n not in given]
             self.doubtful = {n: cell for n in found if (cell := _odd_one(sample[n])) is not None}
 
-    def __iter__(self) -> Iterator[Batch]:
-        return self.batches()
-
     def expected_rows(self, position: Position) -> int | None:
         """Rows estimated from the bytes read so far; None for a compressed file."""
         read = position["byte"] - self._start["byte"]
         if self.path.suffix == ".gz" or not position["row"] or not read:
             return None
         total = self.path.stat().st_size - self._start["byte"]
-        return max(position["row"], round(total / read * position["row"]))
+        return max(int(position["row"]), round(total / read * position["row"]))
 
     # -- header and kinds ------------------------------------------------------------------
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ._batch import Batch, InputError, Kind, Position
+from ._batch import Batch, InputError, Kind, Position, Source
 from ._columns import Categories, check_kinds, one_hot, select
 
 
-class Parquet:
+class Parquet(Source):
     """Rows of a Parquet file; needs the extra ``io``.
 
     Numbers and decimals are numbers (float32 where all columns are that, else float64), booleans 0 and 1,
@@ -45,6 +45,8 @@ class Parquet:
         Names file, row (counted from 1), column and value.
     """
 
+    reads = True
+
     def __init__(
         self,
         path: str | Path,
@@ -73,9 +75,6 @@ class Parquet:
         self.kinds: dict[str, Kind] = {n: self._kind(n, schema.field(n).type, given.get(n)) for n in used}
         is_float32 = [str(schema.field(n).type) == "float" for n in self._features]
         self._dtype = np.float32 if all(is_float32) else np.float64
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self.batches()
 
     def expected_rows(self, position: Position) -> int | None:
         """Rows of the file."""

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from .._rows import SparseRows
 from ..kernels import parse
-from ._batch import Batch, InputError, Kind, Position
+from ._batch import Batch, InputError, Kind, Position, Source
 from ._window import Window
 
 _LARGEST_TABLE = 1 << 26  # entries of the index -> column table: 256 MiB
 
 
-class SVMLight:
+class SVMLight(Source):
     """Rows of an svmlight file, plain or gzip.
 
     A feature is named by its index as it stands in the file, whether that counts from 0 or 1; indices rise
@@ -35,6 +35,8 @@ class SVMLight:
         Names file and line. Query ids (``qid:``) are refused: a learner of single rows has no use for them.
     """
 
+    reads = True
+
     def __init__(self, path: str | Path, batch_rows: int = 8192) -> None:
         self.path = Path(path)
         self.target: str | None = "label"
@@ -44,14 +46,11 @@ class SVMLight:
         if first is None:
             raise InputError(f"{self.path}: no rows in the file")
 
-    def __iter__(self) -> Iterator[Batch]:
-        return self.batches()
-
     def expected_rows(self, position: Position) -> int | None:
         """Rows estimated from the bytes read so far; None for a compressed file."""
         if self.path.suffix == ".gz" or not position["byte"] or not position["row"]:
             return None
-        return max(position["row"], round(self.path.stat().st_size / position["byte"] * position["row"]))
+        return max(int(position["row"]), round(self.path.stat().st_size / position["byte"] * position["row"]))
 
     def batches(self, start: Position | None = None) -> Iterator[Batch]:
         """Yield batches from ``start``, the position of an earlier batch (default: the beginning)."""
