@@ -6,13 +6,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import evaluate, linear_model, optim, stream
+    from . import evaluate, linear_model, optim, preprocessing, stream, training
     from ._save import load, save
+    from .training import fit
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "evaluate", "linear_model", "load", "optim", "save", "stream"]
+__all__ = [
+    "__version__",
+    "evaluate",
+    "fit",
+    "linear_model",
+    "load",
+    "optim",
+    "preprocessing",
+    "save",
+    "stream",
+    "training",
+]
 
-_HOME = {"load": "_save", "save": "_save"}
+_HOME = {"fit": "training._fit", "load": "_save", "save": "_save"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.caching import FunctionCache
 from numba.extending import (
     NativeValue,
     intrinsic,
@@ -65,7 +66,31 @@ def inlined(function: F) -> F:
 
 def strict(function: F) -> F:
     """Compile a function on its first call, rounding as Python does: for parsing and counting."""
-    return cast(F, njit(cache=True, nogil=True, error_model=OPTIONS["error_model"])(function))
+    return cast(F, _kept(njit(nogil=True, error_model=OPTIONS["error_model"])(function)))
+
+
+def borrowing(function: F) -> F:
+    """Compile as `strict` does a function that makes no arrays: those that it gets are not counted."""
+    options = {"error_model": OPTIONS["error_model"], "forceinline": True, "_nrt": False}
+    return cast(F, _kept(njit(nogil=True, **options)(function)))
+
+
+def _kept(dispatcher: Any) -> Any:
+    """Let a function's machine code be kept on disk, if there is a folder to write to."""
+    try:
+        dispatcher._cache = _Cache(dispatcher.py_func)
+    except RuntimeError as error:
+        if "no locator" not in str(error):
+            raise
+    return dispatcher
+
+
+class _Cache(FunctionCache):
+    """Machine code by all the code that a function reaches: Numba looks at the one file that defines it."""
+
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        digest = hashlib.sha256("\n".join(_contents(self._py_func, set())).encode()).hexdigest()
+        return (*super()._index_key(sig, codegen), digest)
 
 
 def importable(cls: type) -> bool:
@@ -121,7 +146,7 @@ def _named(value: Any, names: tuple[str, ...], seen: set[Any]) -> Iterator[str]:
     if isinstance(value, ModuleType) and (value, names) not in seen:
         seen.add((value, names))
         for name in names:
-            yield from _named(getattr(value, name, None), names, seen)
+            yield from _named(vars(value).get(name), names, seen)  # getattr would warn of old names
 
 
 def fingerprint(pieces: Iterable[Any]) -> str:

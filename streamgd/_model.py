@@ -6,7 +6,7 @@ import math
 import numbers
 import sys
 import threading
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
@@ -61,7 +61,7 @@ class CompiledModel(Timed):
         | {"penalty", "late"}
     )
     _RUNTIME: ClassVar[frozenset[str]] = frozenset(
-        {"_hp", "_bound_rule", "_bound_penalty", "_rates", "_given"}
+        {"_hp", "_rule_hp", "_bound_rule", "_bound_penalty", "_rates", "_given"}
         | {"_scratch", "_scratch_slots", "_lock", "_last_columns", "_configured", "_row_reached"}
     )
     _default_loss: ClassVar[type[Loss]]
@@ -80,7 +80,8 @@ class CompiledModel(Timed):
     _pieces: Pieces
     _bound_rule: Optimizer
     _bound_penalty: Penalty
-    _hp: Floats
+    _hp: Floats  # the loss's numbers and those of the rule, see `pieces`
+    _rule_hp: Floats  # without the loss's
     _weights: Floats
     _slots: Floats
     _charged: Floats
@@ -255,6 +256,7 @@ class CompiledModel(Timed):
         parts = (self._compiled_loss, self.optimizer.rule, penalty)
         hyper = [*(number for part in parts for number in part.hyper()), self.clip_gradient, *average]
         new: dict[str, Any] = {"_pieces": pieces, "_hp": np.array(hyper)}
+        new["_rule_hp"] = new["_hp"][pieces.hyper_starts[0] :]
         new |= {"_bound_rule": self.optimizer.rule, "_bound_penalty": penalty}
         changes = self.__dict__.get("_configured", False)
         restarts = changes and self._pieces.optimizer is not pieces.optimizer
@@ -383,7 +385,7 @@ class CompiledModel(Timed):
         self._given = np.zeros(3)  # target, weight and output of a dict
         self._rates = np.zeros((1, 3))
         self._bound_penalty = self._penalty()
-        self._last_columns: tuple[list[Hashable], NDArray[np.int64], bool] | None = None
+        self._last_columns: tuple[Sequence[Hashable], NDArray[np.int64], bool] | None = None
         self._configure()
         self._grow(16)
         self._configured = True

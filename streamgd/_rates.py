@@ -13,6 +13,7 @@ from .optim.averager import Averager
 from .optim.base import Monitored, Optimizer, Scheduler
 
 Floats = NDArray[np.float64]
+Clock = tuple[Any, Any]  # updates and samples: numbers, or of several classes (k, 1)
 
 N_RATES = 1024  # rates that are computed at once
 LARGEST_RATE = 1e100
@@ -49,48 +50,51 @@ class Timed:
     def learning_rate(self) -> float:
         """The learning rate of the next update."""
         now = np.array([self.n_updates])
-        rates = self._rates_at(self.optimizer.scheduler, self._looked()[0], now, self._clocks()[0])
+        rates = self._rates_at(self.optimizer.scheduler, self._looked()[0], now, self._clock)
         return float(rates[0])
 
     @property
     def _schedules(self) -> tuple[Scheduler, Scheduler]:
         """Schedules of the weights and of the intercept (which is always 1 where it is a feature)."""
-        from .optim.schedulers import Constant
-
         intercept = self.intercept_lr
-        return self.optimizer.scheduler, intercept if isinstance(intercept, Scheduler) else Constant(1.0)
+        if not isinstance(intercept, Scheduler):
+            from .optim.schedulers import Constant
 
-    def _clocks(self) -> list[tuple[int, int]]:
-        """Return updates and samples so far, of each class where each has its clock; the first is oldest."""
-        words = self._scalars.reshape(-1, self._scalars.shape[-1])
-        return [(int(updates), int(samples)) for updates, samples in words[:, [T, SAMPLES]].tolist()]
+            intercept = Constant(1.0)
+        return self.optimizer.scheduler, intercept
 
-    def _time(
-        self, scheduler: Scheduler, updates: NDArray[np.int64], clock: tuple[int, int]
-    ) -> NDArray[np.int64]:
+    @property
+    def _clock(self) -> Clock:
+        """Updates and samples so far, where each class has its clock those of the oldest, the first."""
+        return self.n_updates, self.n_samples
+
+    def _time(self, scheduler: Scheduler, updates: NDArray[np.int64], clock: Clock) -> NDArray[np.int64]:
         """Time in the schedule's unit when the model will have done ``updates``, one sample each from now on.
 
         A later clock lags behind the model's by as much as it does now, and stands at 0 before it began.
+        Of several clocks ``(k, 1)``, the times ``(k, n)``.
         """
         updates = np.maximum(updates - (self.n_updates - clock[0]), 0)
         if scheduler.per == "update":
             return updates
         if scheduler.per == "sample" or scheduler.epoch_size is not None:
-            return updates + (clock[1] - clock[0])
+            samples: NDArray[np.int64] = updates + (clock[1] - clock[0])
+            return samples
         if self._epochs is None:
             raise ValueError(
                 f"{scheduler!r} counts epochs, and a stream has none: give it epoch_size=..., the samples "
                 "in an epoch, or per='sample'"
             )
-        return np.full_like(updates, self._epochs)
+        times: NDArray[np.int64] = np.full_like(updates, self._epochs)
+        return times
 
-    def _rates_at(
-        self, scheduler: Scheduler, state: Any, updates: NDArray[np.int64], clock: tuple[int, int]
-    ) -> Floats:
+    def _rates_at(self, scheduler: Scheduler, state: Any, updates: NDArray[np.int64], clock: Clock) -> Floats:
         time = self._time(scheduler, updates, clock)
         if isinstance(scheduler, Monitored):
-            return np.asarray(scheduler.rates(state, time), dtype=np.float64)
-        return np.asarray(scheduler.get_many(time), dtype=np.float64)
+            rates = scheduler.rates(state, time.ravel())
+        else:
+            rates = scheduler.get_many(time.ravel())
+        return np.asarray(rates, dtype=np.float64).reshape(time.shape)
 
     # -- schedules that look at the losses -----------------------------------------------------
 
@@ -131,7 +135,7 @@ class Timed:
         """States of the schedules once they have seen a full window of losses."""
         if not len(self._losses) or self._scalars.flat[N_LOSSES] < len(self._losses):
             return self._observed
-        now, clock, losses = np.array([self.n_updates]), self._clocks()[0], self._losses.copy()
+        now, clock, losses = np.array([self.n_updates]), self._clock, self._losses.copy()
         return tuple(
             s.observe(state, losses, int(self._time(s, now, clock)[0])) if isinstance(s, Monitored) else None
             for s, state in zip(self._schedules, self._observed, strict=True)
@@ -147,9 +151,12 @@ class Timed:
 
     def _report(self, losses: Floats) -> None:
         """Take in the losses of a mini-batch, NaN for rows that do not count."""
-        for loss in losses[~np.isnan(losses)].tolist():
-            self._losses[int(self._scalars.flat[N_LOSSES])] = loss
-            self._scalars[..., N_LOSSES] += 1.0
+        losses = losses[~np.isnan(losses)]
+        while len(losses):
+            n = int(self._scalars.flat[N_LOSSES])
+            part, losses = np.split(losses, [len(self._losses) - n])
+            self._losses[n : n + len(part)] = part
+            self._scalars[..., N_LOSSES] += len(part)
             self._look()
 
     # -- the table -----------------------------------------------------------------------------
@@ -166,7 +173,7 @@ class Timed:
         length = N_RATES
         while 0 < len(self._losses) <= length // 2:
             length //= 2  # it will be dropped when they have looked
-        clocks = self._clocks()
+        clocks = self._scalars.reshape(-1, self._scalars.shape[-1])[:, [T, SAMPLES]].astype(np.int64)
         while length > 16 and length * len(clocks) > 1 << 17:
             length //= 2
         # A table starts at a multiple of its length, so that its values do not depend on when it was made.
@@ -174,14 +181,14 @@ class Timed:
         n = 1 if constant else length
         position = 0 if constant else self.n_updates - start
         updates = np.arange(start, start + n + 1)
-        tables = {}
-        for clock in dict.fromkeys(clocks):
-            rates, intercept_rates = (
-                self._rates_at(schedule, state, updates, clock)
-                for schedule, state in zip(schedules, self._observed, strict=True)
-            )
-            tables[clock] = np.stack([rates[:-1], rates[1:], intercept_rates[:-1]], axis=1)
-        table = np.stack([tables[clock] for clock in clocks])
+        distinct, which = clocks[:1], np.zeros(len(clocks), dtype=np.int64)
+        if len(clocks) > 1 and not constant:
+            distinct, which = np.unique(clocks, axis=0, return_inverse=True)
+        rates, intercept_rates = (
+            self._rates_at(schedule, state, updates, (distinct[:, :1], distinct[:, 1:]))
+            for schedule, state in zip(schedules, self._observed, strict=True)
+        )
+        table = np.stack([rates[:, :-1], rates[:, 1:], intercept_rates[:, :-1]], axis=2)[which.reshape(-1)]
         # What comes after a bad rate is not used: the error waits until its time has come.
         for schedule, column in zip(schedules, (0, 2), strict=True):
             bad = ~np.all(np.abs(table[:, position:n, column]) <= LARGEST_RATE, axis=0, keepdims=True)[0]
@@ -199,7 +206,12 @@ class Timed:
         self._control[:] = control
         del old  # alive until the control block had the new one
 
+    def _count_epoch(self) -> None:
+        """Count a pass over the data; schedules of epochs without a size go by that."""
+        self._epochs = (self._epochs or 0) + 1
+        self._control[f.N_RATES] = 0
+
     def _clock_jumped(self) -> None:
         """Drop the table when a schedule counts samples: a mini-batch is one update of many."""
-        if any(s.per == "sample" or s.epoch_size for s in self._schedules):
+        if any(s.per == "sample" or s.epoch_size for s in self._monitored):
             self._control[f.N_RATES] = 0

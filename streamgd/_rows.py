@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,57 @@ Floats = NDArray[np.float64]
 Words = NDArray[np.int64]
 
 _NO_WORDS = np.zeros(1, dtype=np.int64)
+
+
+class Prefix(Sequence[Hashable]):
+    """The first names of a list to which others are only appended: equal to the tuple of them.
+
+    It takes no time to make, nor to compare with another of that list: columns that turn up on the way may
+    be a million, while a batch has a few new ones.
+    """
+
+    __slots__ = ("_n", "_names")
+
+    def __init__(self, names: list[Hashable]) -> None:
+        self._names, self._n = names, len(names)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, k: Any) -> Any:
+        if isinstance(k, slice):
+            return tuple(map(self._names.__getitem__, range(*k.indices(self._n))))
+        if not -self._n <= k < self._n:
+            raise IndexError(f"name {k} of {self._n}")
+        return self._names[k if k >= 0 else k + self._n]
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return itertools.islice(self._names, self._n)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Prefix) and other._names is self._names:
+            return other._n == self._n
+        return isinstance(other, Prefix | tuple) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def __reduce__(self) -> Any:
+        return tuple, (tuple(self),)
+
+    def begins(self, others: Sequence[Hashable]) -> bool:
+        """Tell whether others have these names at their beginning, where that takes no comparing."""
+        return isinstance(others, Prefix) and others._names is self._names and others._n >= self._n
+
+
+def begins(names: Sequence[Hashable], others: Sequence[Hashable]) -> bool:
+    """Tell whether ``others`` has ``names`` at its beginning."""
+    if names is others or (isinstance(names, Prefix) and names.begins(others)):
+        return True
+    return len(names) <= len(others) and names == others[: len(names)]
 
 
 class SparseRows(NamedTuple):
@@ -182,27 +234,43 @@ def rows(X: Any, columns: Sequence[Hashable] | None = None) -> Rows:
 
 
 def some_columns(rows: Rows, chosen: list[int]) -> Rows:
-    """Return rows with only some of their columns, numbered anew."""
+    """Return the rows of a matrix with only some of its columns."""
     if len(chosen) == rows.n_columns:
         return rows
-    if rows.values.ndim == 2:
-        return rows._replace(values=np.ascontiguousarray(rows.values[:, chosen]), n_columns=len(chosen))
-    new = np.full(rows.n_columns, -1, dtype=np.int64)
-    new[chosen] = np.arange(len(chosen))
-    index = new[rows.index]
+    return rows._replace(values=np.ascontiguousarray(rows.values[:, chosen]), n_columns=len(chosen))
+
+
+def used(rows: Rows) -> tuple[Words, Words]:
+    """Return the columns that compressed rows have values in, and by value which of these its column is."""
+    if 16 * len(rows.index) < rows.n_columns:
+        columns, place = np.unique(rows.index, return_inverse=True)
+        return columns, place.reshape(-1)
+    seen = np.zeros(rows.n_columns, dtype=np.bool_)
+    seen[rows.index] = True
+    columns = np.flatnonzero(seen)
+    places = np.empty(rows.n_columns, dtype=np.int64)
+    places[columns] = np.arange(len(columns))
+    return columns, places[rows.index]
+
+
+def with_index(rows: Rows, index: Words, n_columns: int) -> Rows:
+    """Return compressed rows with their values in other columns, without those whose column is negative."""
+    rows = rows._replace(n_columns=n_columns)
     kept = index >= 0
+    if kept.all():
+        return rows._replace(index=index)
     starts = np.concatenate([[0], np.cumsum(kept)])[rows.starts]
-    return rows._replace(values=rows.values[kept], index=index[kept], starts=starts, n_columns=len(chosen))
+    return rows._replace(values=rows.values[kept], index=index[kept], starts=starts)
 
 
 def in_slots(rows: Rows, slots: Words, names: Sequence[Hashable]) -> Rows:
     """Return rows, compressed, whose columns are all of a model's features in its own order."""
-    if rows.values.ndim == 2:
-        values, index = rows.values.astype(np.float64).ravel(), np.tile(slots, rows.n)
-        starts = np.arange(rows.n + 1) * rows.n_columns
-    else:
-        values, index, starts = rows.values, slots[rows.index], rows.starts
-    return rows._replace(values=values, index=index, starts=starts, n_columns=len(names), columns=list(names))
+    rows = rows._replace(columns=names)
+    if rows.values.ndim == 1:
+        return with_index(rows, slots[rows.index], len(names))
+    starts = np.arange(rows.n + 1) * rows.n_columns
+    values = rows.values.astype(np.float64).ravel()
+    return rows._replace(values=values, index=np.tile(slots, rows.n), starts=starts, n_columns=len(names))
 
 
 def _with_none(array: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[Any]:

@@ -131,7 +131,7 @@ def test_the_second_process_finds_every_kernel(run: Run) -> None:
     first, made = run(ALL)
     assert not any(made.values())
     kinds = {name.partition("[")[0] for name in made}
-    assert kinds == {"learn", "learn_batch", "predict_one", "predict_rows"}
+    assert kinds == {"learn", "derivatives", "step", "predict_one", "predict_rows"}
     second, found = run(ALL)
     assert found == dict.fromkeys(made, True)
     assert second == first

@@ -21,7 +21,6 @@ from sklearn.metrics import roc_auc_score
 import streamgd
 from streamgd.cli import bench, main
 from streamgd.cli._curve import text
-from streamgd.cli._scores import AreaUnderROC
 
 ROOT = Path(__file__).parents[1]
 
@@ -151,8 +150,9 @@ def test_the_same_rows_give_the_same_model_from_every_format(tmp_path, frame, su
     assert loaded.n_samples == extra["rows"] == 700
     assert (extra["target"], extra["task"]) == ("y", "binary")
     assert extra["kinds"] == {"a": "number", "b": "number", "c": "number", "kind": "category"}
-    batches = streamgd.stream.open_file(path, target="y", batch_rows=batch_rows).batches(extra["position"])
-    assert next(batches, None) is None  # the pass ended where the file ends
+    assert extra["position"]["row"] == 700  # the pass ended where the file ends
+    history = streamgd.fit(loaded, path, target="y", drop=["t"], start=extra["position"], progress=False)
+    assert (history.samples, loaded.n_samples) == (0, 700)
 
 
 def test_svmlight_needs_no_target(tmp_path):
@@ -204,11 +204,14 @@ def test_a_pass_that_was_cut_goes_on_where_it_stopped(tmp_path, frame, limit, su
     else:
         frame.to_csv(path, index=False)
     succeed("train", path, *named, "--save", model, "--limit", limit, "--batch-rows", 64, "--quiet")
-    _, extra = streamgd.load(model, with_extra=True)
-    source = streamgd.stream.open_file(path, target="t", drop=[] if suffix == ".svm" else ["y"])
-    rest = [y for batch in source.batches(extra["position"]) for y in batch.y]
+    half, extra = streamgd.load(model, with_extra=True)
     assert extra["rows"] == limit
-    assert rest == frame["t"].tolist()[limit:]
+    whole = streamgd.linear_model.LinearRegression("auto")
+    source = {} if suffix == ".svm" else {"target": "t", "drop": ["y"]}
+    assert streamgd.fit(whole, path, **source, progress=False).samples == 700
+    history = streamgd.fit(half, path, **source, start=extra["position"], progress=False)
+    assert history.samples == 700 - limit
+    assert half.weights == whole.weights
 
 
 def test_a_pass_that_a_bad_row_ended_goes_on_at_that_row(tmp_path):
@@ -218,9 +221,11 @@ def test_a_pass_that_a_bad_row_ended_goes_on_at_that_row(tmp_path):
     assert "row 151: feature 'x' is inf" in output
     assert "--skip-invalid" in output
     assert table(output)[-1][0] == "150"  # the rows before it are scored as well
-    _, extra = streamgd.load(model, with_extra=True)
-    batch = next(streamgd.stream.open_file(path, target="y").batches(extra["position"]))
-    assert batch.X[:, 0].tolist() == [np.inf, 4.0]
+    learner, extra = streamgd.load(model, with_extra=True)
+    with pytest.raises(ValueError, match=r"a.csv, row 151: feature 'x' is inf"):
+        streamgd.fit(learner, path, target="y", start=extra["position"], progress=False)
+    output = succeed("train", path, "--resume", model, "--skip-invalid", "--quiet")
+    assert (summary(output)["rows"], summary(output)["skipped"]) == ("2", "1")
 
 
 def test_no_metric_is_told_of_no_rows(tmp_path):
@@ -325,6 +330,12 @@ def test_the_rate_of_a_schedule_is_in_the_table(rows):
     ]  # fmt: skip
     output = succeed("train", rows, *NUMBERS, "--optimizer", "adadelta")
     assert {line[3] for line in table(output)} == {"-"}  # it has none
+
+
+def test_a_schedule_may_count_the_epochs(rows):
+    args = (*NUMBERS, "--optimizer", "sgd", "--lr", "0.08", "--schedule", "stepdecay:drop=0.5,drop_every=1")
+    rates = {line[0]: line[3] for line in table(succeed("train", rows, *args, "--epochs", 2))}
+    assert (rates["1"], rates["512"], rates["1,024"]) == ("0.08", "0.08", "0.04")
 
 
 def test_penalties_are_the_optimizers_own_where_it_has_them(tmp_path, rows):
@@ -512,7 +523,6 @@ def test_carriage_returns_alone(tmp_path):
         (["--target", "y", "--optimizer", "rmsprop:rho=2"], r"rho must be in \[0, 1\)"),
         (["--target", "y", "--optimizer", "rmsprop:rho=x"], "rho must be a number"),
         (["--target", "y", "--schedule", "stepdecay"], "say --schedule stepdecay:drop=...,drop_every=..."),
-        (["--target", "y", "--schedule", "exponential:k=1"], "give it epoch_size=..."),
         (["--target", "y", "--lr", "0"], "--lr"),
         (["--target", "y", "--lr", "1e101"], "--lr"),
         (["--target", "y", "--save", "/nowhere/at/all"], "the folder /nowhere/at does not exist"),
@@ -565,7 +575,8 @@ def test_files_that_cannot_be_used(tmp_path, rows):
     assert "ragged.csv, line 3: 1 fields, where the header has 2" in fail(
         "train", tmp_path / "ragged.csv", "--target", "y"
     )
-    assert "is a folder" in fail("train", tmp_path, "--target", "y")
+    (tmp_path / "folder").mkdir()
+    assert "no files in" in fail("train", tmp_path / "folder", "--target", "y")
 
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, frame, monkeypatch):
@@ -672,7 +683,7 @@ def test_regression_predictions(tmp_path, rows, frame):
     lines = succeed("predict", tmp_path / "r", rows).splitlines()
     learner = streamgd.load(tmp_path / "r")
     assert [float(v) for v in lines[1:]] == pytest.approx([learner.predict_one(x) for x in dict_rows(frame)])
-    assert "--proba is for binary models" in fail("predict", tmp_path / "r", rows, "--proba")
+    assert "--proba is for models of labels" in fail("predict", tmp_path / "r", rows, "--proba")
 
 
 def test_predict_says_what_is_missing(tmp_path, rows, model):
@@ -690,7 +701,7 @@ def test_predict_wants_the_kind_of_file_the_model_was_trained_on(tmp_path, rows,
     (tmp_path / "a.svm").write_text("1 1:2\n0 1:3\n")
     succeed("train", tmp_path / "a.svm", "--save", tmp_path / "s")
     assert succeed("predict", tmp_path / "s", tmp_path / "a.svm").splitlines()[0] == "prediction"
-    assert "trained on an svmlight file" in fail("predict", tmp_path / "s", rows)
+    assert "trained on svmlight text; give it such a file" in fail("predict", tmp_path / "s", rows)
     assert "trained on columns with names" in fail("predict", model, tmp_path / "a.svm")
     assert "no file" in fail("predict", model, tmp_path / "nothing.svm")
 
@@ -709,21 +720,8 @@ def test_predictions_replace_neither_the_data_nor_the_model(tmp_path, rows, mode
 # -- metrics, curve, demo, warmup, bench ----------------------------------------------------
 
 
-@pytest.mark.parametrize("share", [0.5, 0.005])
-def test_area_under_roc_equals_scikit_learn(share):
-    rng = np.random.default_rng(0)
-    y = rng.random(40_000) < share
-    z = rng.normal(size=y.size) * 2 + 1.5 * y + np.log(share)
-    area = AreaUnderROC()
-    assert np.isnan(area.get())
-    for part in range(0, y.size, 3000):
-        area.update_many(y[part : part + 3000], z[part : part + 3000])
-    assert area.get() == pytest.approx(roc_auc_score(y, z), abs=1e-4)
-    area.update_many(np.array([True, False]), np.array([1e300, -1e300]))  # ends of the scale
-
-
 def test_text_curve_rises_where_the_metric_does():
-    drawn = text([(n, n / 1000, 0.0) for n in range(10, 1001, 10)], "accuracy", width=40, height=8)
+    drawn = text([(n, n / 1000) for n in range(10, 1001, 10)], "accuracy", width=40, height=8)
     grid = [line[11:] for line in drawn.splitlines()[1:9]]
     heights = [max(h for h, line in enumerate(reversed(grid)) if line[k : k + 1] == "*") for k in range(40)]
     assert heights == sorted(heights)

@@ -20,12 +20,14 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     {"_errors", "_piece", "_jit"},
     {"optim"},
-    {"_features", "_rows", "_targets"},
+    {"_features", "_recipe", "_rows", "_targets"},
     {"kernels"},
     {"_job"},
-    {"_rates", "_model", "_learner"},
-    {"linear_model"},
-    {"_save", "stream", "evaluate"},
+    {"_rates", "_model", "_gradient", "_learner"},
+    {"linear_model", "preprocessing"},
+    {"_save", "stream"},
+    {"evaluate"},
+    {"training"},
     {""},  # streamgd/__init__.py: the names of the package itself
     {"cli"},
 ]

@@ -11,6 +11,8 @@ SUITES = (
     "learn_one",
     "learn_rows",
     "learn_many",
+    "stream",
+    "fit",
     "optimizers",
     "learners",
     "softmax",

@@ -1,226 +1,179 @@
-"""One pass over a source: test on each row, then train on it, and report as it goes."""
+"""A training run of a command: a line each time the rows double, and a summary."""
 
 from __future__ import annotations
 
-import copy
 import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._scores import Scores
+from ..evaluate._meter import Meter
+from ..training import Callback
+from ._input import Ended, Prepared, Until
 
 if TYPE_CHECKING:
-    from ..stream import Batch, Position, Source
+    from ..training import History, Run
 
 _HEADER = ("rows", "so far", "since last", "learning rate", "rows/s")
 
 
 @dataclass
 class Outcome:
-    """What a pass came to.
+    """What a run came to.
 
     Attributes
     ----------
-    scores
-        Metrics over all rows.
-    rows, features
-        Rows learned from, and features seen in them.
-    seconds
-        Reading, predicting, learning and scoring; without compiling.
-    interrupted
-        Whether Ctrl-C ended it.
+    history
+        What `fit` returned, or the error that ended the run had.
     error
         The row that ended it, in words.
-    curve
-        (rows, metric so far, metric of the last batch) after each batch.
-    position
-        Where the source goes on, behind the last row learned from.
     """
 
-    scores: Scores
-    rows: int = 0
-    features: int = 0
-    seconds: float = 0.0
-    interrupted: bool = False
+    history: History
     error: str | None = None
-    curve: list[tuple[int, float, float]] = field(default_factory=list)
-    position: Position | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it."""
+        return self.history.stopped == "interrupted"
 
 
 def run(
-    source: Source,
-    batches: Iterator[Batch],
+    source: Prepared,
     model: Any,
-    scores: Scores,
+    metrics: Sequence[str],
     *,
-    limit: int | None = None,
+    until: Until,
     quiet: bool = False,
-    curve: bool = False,
+    callbacks: Iterable[Callback] = (),
+    **options: Any,
 ) -> Outcome:
-    """Learn from ``batches`` of ``source`` in one pass.
+    """Learn from a source, with the ``options`` of `fit`.
 
-    A bad row and Ctrl-C end the pass, not the program: what was learned before stands.
+    A bad row and Ctrl-C end the run, not the program: what was learned before stands. ``until`` is told of
+    Ctrl-C and of the time, for a source that waits.
     """
-    from tqdm import tqdm
-
+    from .._errors import InvalidRow
     from ..stream import InputError
+    from ..training import fit
 
-    first = next(batches)
-    outcome = Outcome(scores)
-    table = _Table(model, scores, quiet)
-    _compile(model, scores, first, quiet)
-    with (
-        _ctrl_c() as pressed,
-        tqdm(unit=" rows", unit_scale=True, leave=False, disable=quiet or not sys.stderr.isatty()) as bar,
-    ):
-        table.start()
-        start = time.perf_counter()
-        done = 0
+    lines = Lines(model, metrics[0], quiet)
+    _compile(source, model, metrics, options, quiet)
+    until.limit(options.get("max_seconds"))
+    with _ctrl_c(until):
         try:
-            for batch in chain([first], batches):
-                done = 0
-                outcome.features = len(batch.columns)
-                n = len(batch) if limit is None else min(len(batch), limit - outcome.rows)
-                last = scores.fresh() if curve else None
-                y = cast(Any, batch.y)
-                for lo, hi in table.pieces(n):
-                    z = _learn(model, batch, lo, hi)
-                    scores.update(model, y[lo:hi], z)
-                    if last is not None:
-                        last.update(model, y[lo:hi], z)
-                    outcome.rows += hi - lo
-                    done = hi
-                    table.advance(hi - lo)
-                if n == len(batch):
-                    outcome.position, done = batch.position, 0
-                if last is not None:
-                    outcome.curve.append((outcome.rows, scores.so_far(), last.so_far()))
-                bar.total = limit or source.expected_rows(batch.position)
-                bar.update(n)
-                outcome.interrupted = bool(pressed)
-                if pressed or outcome.rows == limit:
-                    break
-        except InputError as error:
-            outcome.error = str(error)
-        except (ValueError, TypeError) as error:
-            row = getattr(error, "row", None)
-            if row is None:
+            history = fit(
+                model, source, metrics=metrics, callbacks=[_Interrupt(until), lines, *callbacks],
+                progress=not quiet, **options,
+            )  # fmt: skip
+            outcome = Outcome(history)
+        except Ended as error:
+            outcome = Outcome(error.history)  # type: ignore[attr-defined]
+            outcome.history.stopped = "time"
+        except (InputError, InvalidRow) as error:
+            if not hasattr(error, "history") or (isinstance(error, InvalidRow) and error.row is None):
                 raise
-            place = batch.first + lo + row + 1
-            outputs = getattr(error, "outputs", None)
-            if outputs is not None and row:
-                scores.update(model, y[lo : lo + row], outputs)
-                table.count(row)
-            outcome.rows += row
-            done = lo + row
-            outcome.error = f"row {place:,}: {str(error).removeprefix(f'row {row}: ')}"
-        outcome.seconds = time.perf_counter() - start
-        table.finish()
-        if done:
-            outcome.position = _behind(source, outcome.position, done)
+            outcome = Outcome(error.history, str(error))
+    if until.pressed and outcome.error is None:
+        outcome.history.stopped = "interrupted"
+    lines.finish(model, outcome.history)
     return outcome
 
 
-def _behind(source: Source, start: Position | None, n: int) -> Position:
-    """Return the position ``n`` rows behind another one, which need not be where a batch ends."""
-    shorter = copy.copy(source)
-    shorter.batch_rows = n
-    return next(shorter.batches(start)).position
-
-
-def _learn(model: Any, batch: Batch, lo: int, hi: int) -> Any:
-    X, y, w = batch.part(lo, hi)
-    return model.predict_learn_rows(X, y, w, columns=batch.columns)
-
-
-def _compile(model: Any, scores: Scores, batch: Batch, quiet: bool) -> None:
-    """Compile, or load, all that a batch needs on copies, so that the pass is timed without it."""
+def _compile(
+    source: Prepared, model: Any, metrics: Sequence[str], options: dict[str, Any], quiet: bool
+) -> None:
+    """Compile, or load, all that a batch needs on copies, so that the run is timed without it."""
+    from .._errors import InvalidRow
     from .._jit import compilations
+    from ..stream import Arrays
+    from ..training import fit
 
-    model, y, before = model.clone(), cast(Any, batch.y), len(compilations)
+    assert source.first is not None
+    before = len(compilations)
+    batch = source.labelled(source.first)
+    X, y, w = batch.part(0, 1)
+    row = Arrays(X, y, w, columns=batch.columns)
+    size = options.get("batch_size", 1)
     try:
-        scores.fresh(whole=True).update(model, y[:1], _learn(model, batch, 0, 1))
-    except (ValueError, TypeError) as error:
-        if getattr(error, "row", None) is None:
+        fit(model.clone(), row, metrics=metrics, batch_size=size, progress=False)
+    except InvalidRow as error:
+        if error.row is None:
             raise
-        # the pass meets the same row, and reports it
+        # the run meets the same row, and reports it
     seconds = sum(made.seconds for made in compilations[before:] if not made.cached)
     if seconds and not quiet:
         click.echo(f"compiled in {seconds:.1f} s, which the next run saves", err=True)
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[list[int]]:
-    """Collect the first Ctrl-C, so that a batch is finished before the pass ends; a second one interrupts."""
-    pressed: list[int] = []
+def _ctrl_c(until: Until) -> Iterator[None]:
+    """Note the first Ctrl-C, so that a batch is finished before the run ends; a second one interrupts."""
     before = signal.getsignal(signal.SIGINT)
 
     def note(number: int, frame: FrameType | None) -> None:
-        pressed.append(number)
+        until.pressed = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     signal.signal(signal.SIGINT, note)
     try:
-        yield pressed
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-class _Table:
+class _Interrupt(Callback):
+    """Stops the run behind the rows at hand when Ctrl-C was pressed."""
+
+    def __init__(self, until: Until) -> None:
+        self._until = until
+
+    def on_learned(self, run: Run) -> None:
+        if self._until.pressed:
+            run.stop("interrupted")
+
+
+class Lines(Callback):
     """Lines at 1, 2, 4, 8, ... rows, as Vowpal Wabbit prints them."""
 
-    def __init__(self, model: Any, scores: Scores, quiet: bool) -> None:
-        self._model = model
-        self._scores = scores
-        self._quiet = quiet
-        self._rows = self._printed = 0
-        self._next = 1
+    def __init__(self, model: Any, name: str, quiet: bool) -> None:
+        self._name, self._quiet = name, quiet
+        self._since = Meter([name], model, window=None)
+        self._printed = 0
         self._clock = 0.0
 
-    def start(self) -> None:
-        """Print the head and start the clock."""
+    def due(self, samples: int) -> int | None:
+        return 1 << samples.bit_length()
+
+    def on_start(self, run: Run) -> None:
         self._print(_HEADER)
         self._clock = time.perf_counter()
 
-    def pieces(self, n: int) -> Iterator[tuple[int, int]]:
-        """Cut a batch of ``n`` rows where a line is due."""
-        lo = 0
-        while lo < n:
-            hi = min(n, lo + self._next - self._rows)
-            yield lo, hi
-            lo = hi
+    def on_learned(self, run: Run) -> None:
+        self._since.update(run.predictions)
 
-    def advance(self, n: int) -> None:
-        """Count rows, and print a line when it is due."""
-        self.count(n)
-        if self._rows == self._next:
-            self._line()
-            self._next *= 2
+    def on_rows(self, run: Run) -> None:
+        self._line(run.model, run.samples, run.meter.values()[self._name])
 
-    def count(self, n: int) -> None:
-        """Count rows that belong to the next line."""
-        self._rows += n
-
-    def finish(self) -> None:
+    def finish(self, model: Any, history: History) -> None:
         """Print a line for the rows since the last one."""
-        if self._rows > self._printed:
-            self._line()
+        if history.samples > self._printed:
+            self._line(model, history.samples, history.last(self._name))
 
-    def _line(self) -> None:
+    def _line(self, model: Any, rows: int, so_far: float) -> None:
         now = time.perf_counter()
-        speed = (self._rows - self._printed) / max(now - self._clock, 1e-9)
-        so_far, since = self._scores.so_far(), self._scores.since_last()
-        rate = f"{self._model.learning_rate:.4g}" if hasattr(self._model.optimizer, "lr") else "-"
-        self._print((f"{self._rows:,}", _number(so_far), _number(since), rate, f"{speed:,.0f}"))
-        self._printed, self._clock = self._rows, time.perf_counter()
+        speed = (rows - self._printed) / max(now - self._clock, 1e-9)
+        rate = f"{model.learning_rate:.4g}" if hasattr(model.optimizer, "lr") else "-"
+        since = self._since.values()[self._name]
+        self._print((f"{rows:,}", _number(so_far), _number(since), rate, f"{speed:,.0f}"))
+        self._since = Meter([self._name], model, window=None)
+        self._printed, self._clock = rows, time.perf_counter()
 
     def _print(self, cells: Sequence[str]) -> None:
         if self._quiet:
@@ -229,7 +182,7 @@ class _Table:
 
         with tqdm.external_write_mode(file=sys.stdout):
             if cells is _HEADER:
-                click.echo(f"{'':>12}  {self._scores.name:^22}")
+                click.echo(f"{'':>12}  {self._name:^22}")
             click.echo(f"{cells[0]:>12}  {cells[1]:>10}  {cells[2]:>10}  {cells[3]:>13}  {cells[4]:>11}")
 
 
@@ -237,22 +190,35 @@ def _number(value: float) -> str:
     return "-" if value != value else f"{value:.4f}"
 
 
-def summary(outcome: Outcome, model: Any) -> Iterable[str]:
-    """Lines that close a pass."""
-    import resource
-
-    kilobyte = 1024 if sys.platform == "darwin" else 1  # macOS counts bytes, Linux kilobytes
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kilobyte / 1024
-    speed = outcome.rows / max(outcome.seconds, 1e-9)
-    yield f"{'rows':<19}{outcome.rows:,}"
-    yield f"{'features':<19}{outcome.features:,}"
-    undefined = "undefined: only one label was there" if outcome.scores.rows else "undefined: no rows"
-    for name, value in outcome.scores.all():
+def summary(outcome: Outcome, source: Prepared, model: Any, metrics: Sequence[str]) -> Iterable[str]:
+    """Lines that close a run."""
+    history = outcome.history
+    yield f"{'rows':<19}{history.samples:,}"
+    if history.updates != history.samples:
+        yield f"{'updates':<19}{history.updates:,}"
+    if history.epochs > 1:
+        n = history.iterations_per_epoch or 0
+        yield f"{'epochs':<19}{history.epochs} of {n:,} update{'s'[: n != 1]}"
+    yield f"{'features':<19}{source.n_columns if history.samples else 0:,}"
+    undefined = "undefined: only one label was there" if history.samples else "undefined: no rows"
+    for name in metrics:
+        value = history.last(name)
         yield f"{name:<19}" + (f"{value:.6g}" if value == value else undefined)
     labels: tuple[Any, ...] = getattr(model, "labels_", ())
     if len(labels) == 2:
         yield f"{'positive label':<19}{labels[1]!r} (the other is {labels[0]!r})"
-    if getattr(model, "n_invalid", 0):
+    elif len(labels) > 2:
+        yield f"{'labels':<19}{len(labels)}"
+    if model.n_invalid:
         yield f"{'skipped':<19}{model.n_invalid:,} invalid rows"
-    yield f"{'seconds':<19}{outcome.seconds:.2f} ({speed:,.0f} rows/s, reading included)"
-    yield f"{'peak memory':<19}{peak:,.0f} MB"
+    speed = history.samples / max(history.seconds, 1e-9)
+    yield f"{'seconds':<19}{history.seconds:.2f} ({speed:,.0f} rows/s, reading included)"
+    yield f"{'peak memory':<19}{_peak():,.0f} MB"
+
+
+def _peak() -> float:
+    """Return the most memory that the process has had, in MB."""
+    import resource
+
+    kilobyte = 1024 if sys.platform == "darwin" else 1  # macOS counts bytes, Linux kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kilobyte / 1024

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-TASKS = ("binary", "regression")
+TASKS = ("binary", "multiclass", "regression")
 Pieces = dict[str, Any]  # classes by their name in lower case
 
 
@@ -25,14 +25,26 @@ def optimizers() -> Pieces:
 
 
 def losses(task: str) -> Pieces:
-    """Return the losses of "binary" or "regression"."""
+    """Return the losses of "binary" or "regression"; "multiclass" has one only, which need not be said."""
     from ..optim import losses as home
     from ..optim.base import Loss
 
     return {
         name: loss
         for name, loss in _pieces(home).items()
-        if issubclass(loss, Loss) and loss.binary == (task == "binary")
+        if issubclass(loss, Loss) and task != "multiclass" and loss.binary == (task == "binary")
+    }
+
+
+def metrics(task: str) -> Pieces:
+    """Return the metrics of a task."""
+    from ..evaluate.metrics import NAMES
+
+    return {
+        name: metric
+        for name, metric in NAMES.items()
+        if (metric.needs == "number") == (task == "regression")
+        and (metric.many is None or task != "multiclass")
     }
 
 
@@ -51,10 +63,14 @@ def schedulers() -> Pieces:
 
 
 def learner(task: str) -> Any:
-    """Return the class that learns "binary" or "regression"."""
+    """Return the class that learns a task."""
     from .. import linear_model
 
-    return linear_model.LogisticRegression if task == "binary" else linear_model.LinearRegression
+    return {
+        "binary": linear_model.LogisticRegression,
+        "multiclass": linear_model.SoftmaxRegression,
+        "regression": linear_model.LinearRegression,
+    }[task]
 
 
 def parameters(piece: Any) -> dict[str, Field[Any]]:

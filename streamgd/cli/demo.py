@@ -26,37 +26,29 @@ def demo(ctx: click.Context, output: str) -> None:
 
     from .. import linear_model
     from ..stream import CSV
-    from ._curve import picture, text
+    from ._curve import text
+    from ._input import Prepared, Until
     from ._pass import run, summary
-    from ._scores import Scores
-    from .train import labelled
 
-    path = Path(datasets.Shuttle().path)
-    source = CSV(path, "anomaly", 1024)
+    source = Prepared(CSV(Path(datasets.Shuttle().path), "anomaly", 1024))
+    source.task = "binary"
     click.echo("Sensor readings of a Space Shuttle (Statlog): which rows are anomalies? 9 numbers a row.")
     click.echo("Every row is predicted first and learned then; nothing is scaled, and no rate is tuned.\n")
     model = linear_model.LogisticRegression("auto")
-    batches = source.batches()
-    first = next(batches)
-    outcome = run(
-        source,
-        labelled("binary", first, batches),
-        model,
-        Scores(["f1", "rocauc", "logloss", "accuracy"]),
-        curve=True,
-    )
-    for line in summary(outcome, model):
+    metrics = ["f1", "rocauc", "logloss", "accuracy"]
+    outcome = run(source, model, metrics, until=Until())
+    history = outcome.history
+    for line in summary(outcome, source, model, metrics):
         click.echo(line)
     if outcome.interrupted:
         ctx.exit(INTERRUPTED)
     try:
-        picture(
-            outcome.curve, outcome.scores.name, "streamgd demo: anomalies in Shuttle sensor readings", output
-        )
+        history.plot(output, metrics=["f1"], title="streamgd demo: anomalies in Shuttle sensor readings")
         click.echo(f"{'curve':<19}{output}")
     except OSError as error:
         raise BadInput(f"--output {output}: {error.strerror}") from error
     except ImportError:
-        click.echo("\n" + text(outcome.curve, outcome.scores.name))
+        curve = [*zip(map(int, history.columns["samples"]), history.columns["f1"], strict=True)]
+        click.echo("\n" + text(curve, "f1"))
         click.echo("\nFor a picture: pip install 'streamgd[plot]'")
     click.echo("\nNext: streamgd train FILE --target COLUMN")

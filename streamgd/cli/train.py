@@ -1,191 +1,247 @@
-"""``streamgd train``: learn from a file in one pass."""
+"""``streamgd train``: learn from a file, a folder or a pipe."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from ._errors import INTERRUPTED, BadInput, check_place, explained, spare
-from ._pieces import (
-    TASKS,
-    PieceOption,
-    build,
-    described,
-    find,
-    learner,
-    losses,
-    optimizers,
-    parameters,
-    schedulers,
-)
-from ._scores import BINARY, DEFAULTS, REGRESSION
+from ._errors import INTERRUPTED, BadInput, check_picture, check_place, explained, in_options, spare
+from ._options import Sections, train_options
+from ._pieces import build, described, find, learner, losses, metrics, optimizers, parameters, schedulers
 
 if TYPE_CHECKING:
-    from ..stream import Batch, Source
+    from ._input import Prepared, Until
+    from ._pass import Outcome
 
-LARGEST_RATE = 1e100  # the learners take no larger one
+DEFAULTS = {
+    "binary": ("rocauc", "logloss", "accuracy"),
+    "multiclass": ("accuracy", "macro-f1", "cross-entropy"),
+    "regression": ("mae", "rmse", "r2"),
+}
+READING = ("target", "weight", "format", "missing", "interactions", "n_features")
+# What a model that goes on has settled, but for its file.
+SETTLED = (
+    *READING, "drop", "category", "task", "positive", "loss", "optimizer", "lr", "schedule", "l1", "l2",
+    "shuffle", "seed",
+)  # fmt: skip
 
 
-@click.command()
+@click.command(cls=Sections)
 @click.argument("file")
-@click.option("--target", help="Column to predict. Not needed for svmlight, where a row begins with it.")
-@click.option(
-    "--task",
-    type=click.Choice(["auto", *TASKS]),
-    default="auto",
-    help="auto looks at the first batch: text, true/false or at most two different numbers are binary, "
-    "more numbers regression.  [default: auto]",
-)
-@click.option(
-    "--positive",
-    metavar="VALUE",
-    help="The positive label of a binary target.  [default: the larger of two numbers, true; of two texts "
-    "the one that comes second]",
-)
-@click.option(
-    "--optimizer",
-    cls=PieceOption,
-    families={"One of": optimizers},
-    default="auto",
-    help="How weights are updated; auto needs no scaled columns and no tuned rate.  [default: auto]",
-)
-@click.option(
-    "--lr",
-    type=click.FloatRange(min=0, max=LARGEST_RATE, min_open=True),
-    help="Learning rate; for auto and bank a factor of all steps.  [default: the optimizer's]",
-)
-@click.option(
-    "--schedule",
-    cls=PieceOption,
-    families={"One of": schedulers},
-    help="How the learning rate goes on from its first value.  [default: constant]",
-)
-@click.option(
-    "--loss",
-    cls=PieceOption,
-    families={f"For {task}:": partial(losses, task) for task in TASKS},
-    help="What is to be small.  [default: log for binary, squared for regression]",
-)
-@click.option("--l1", type=click.FloatRange(min=0), help="Penalty on absolute weights; auto takes none.")
-@click.option("--l2", type=click.FloatRange(min=0), help="Penalty on squared weights; auto takes none.")
-@click.option(
-    "--metric",
-    "metric_names",
-    type=click.Choice([*BINARY, *REGRESSION]),
-    multiple=True,
-    help="Give it again for more: the first is in the table, all are in the summary.  "
-    "[default: rocauc, logloss, accuracy; or mae, rmse, r2]",
-)
-@click.option("--drop", multiple=True, help="Column to leave out; give it again for more.")
-@click.option("--category", multiple=True, help="Column of numbers that are codes, such as a zip code.")
-@click.option(
-    "--missing",
-    type=click.Choice(["error", "zero"]),
-    default="error",
-    help="What an empty cell is, and NA, N/A, NaN, null, None or ? in a column of numbers; zero reads it as "
-    "0, or as no category.  [default: error]",
-)
-@click.option("--skip-invalid", is_flag=True, help="Skip and count rows the model cannot learn from.")
-@click.option(
-    "--batch-rows", type=click.IntRange(min=1), default=8192, help="Rows read at once.  [default: 8192]"
-)
-@click.option("--save", type=click.Path(dir_okay=False), help="File to write the model to.")
-@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many rows.")
-@click.option("--quiet", is_flag=True, help="Only the summary: no table, no progress bar.")
+@train_options
 @click.pass_context
-def train(
-    ctx: click.Context,
-    file: str,
-    target: str | None,
-    task: str,
-    positive: str | None,
-    optimizer: str,
-    lr: float | None,
-    schedule: str | None,
-    loss: str | None,
-    l1: float | None,
-    l2: float | None,
-    metric_names: tuple[str, ...],
-    drop: tuple[str, ...],
-    category: tuple[str, ...],
-    missing: Any,
-    skip_invalid: bool,
-    batch_rows: int,
-    save: str | None,
-    limit: int | None,
-    quiet: bool,
-) -> None:
-    """Learn from FILE (.csv, .tsv, .svm, each also .gz; .parquet) in one pass, row by row.
+def train(ctx: click.Context, /, file: str, **options: Any) -> None:
+    """Learn from FILE, row by row, in mini-batches, or by full-batch gradient descent.
+
+    FILE is text (.csv, .tsv, .svm, .vw; also .gz and .zst), .parquet or .arrow; a folder or a pattern of
+    tables; or - for standard input.
 
     Each row is predicted before it is learned, so the metrics tell how the model does on rows that it has
-    not seen. Memory does not grow with the file. Ctrl-C ends the pass early: the summary is printed and the
+    not seen. Memory does not grow with the file. Ctrl-C ends the run early: the summary is printed and the
     model is saved.
 
     An optimizer, loss or schedule may have parameters: adam:beta_1=0.95,eps=1e-6 or quantile:alpha=0.9.
 
-    The first 1,000 rows of a text file tell what each column is: numbers, true/false, or else a category,
-    which becomes one feature a value. The kinds found are printed before the pass.
+    The first 1,000 rows of a CSV file tell what each column is: numbers, true/false, or else a category,
+    which becomes one feature a value. The kinds found are printed before the run.
     """
+    from ._input import Until
     from ._pass import run, summary
-    from ._scores import Scores
 
-    if save:
-        spare("--save", save, FILE=file)
-        check_place("--save", save)
+    quiet, save, until = options["quiet"], options["save"], Until()
     with explained():
-        source = _open(file, target, task, drop, category, missing, batch_rows)
-        batches = source.batches()
-        first = next(batches)
-        task = _task(task, source, first)
-        labels = _labels(task, source, first, positive)
-        model = _model(
-            task,
-            optimizer,
-            schedule,
-            loss,
-            {name: value for name, value in {"lr": lr, "l1": l1, "l2": l2}.items() if value is not None},
-            on_invalid="skip" if skip_invalid else "raise",
-            **({} if labels is None else {"labels": labels}),
-        )
-        scores = Scores(_metrics(task, metric_names, model.loss))
-        if not quiet:
-            click.echo(f"{file}: {task} on {source.target!r}, {type(model).__name__} with {model.optimizer}")
-            if source.kinds:
-                click.echo(f"columns: {_kinds(source)}")
-        for name, cell in getattr(source, "doubtful", {}).items():
-            click.echo(
-                f"note: most cells of column {name!r} are numbers, but {cell!r} is not, so each value became "
-                "a category; mend the file (an empty cell or NA stands for a missing number), or say "
-                f"--category {name} if that is right",
-                err=True,
-            )
-        outcome = run(source, labelled(task, first, batches), model, scores, limit=limit, quiet=quiet)
+        saved = _saved(ctx, options) if options["resume"] else None
+        _check_options(file, options)
+        source = _open(file, options, saved, until)
+        model = _model(source, options) if saved is None else saved["model"]
+        if options["skip_invalid"]:
+            model.on_invalid = "skip"
+        names = _metrics(source.task, options["metric_names"], model.loss)
+        _announce(file, source, model, options, saved)
+        note = _notes(file, source, options, saved)
+        try:
+            outcome = run(
+                source, model, names, until=until, quiet=quiet, callbacks=_checkpoints(options, note),
+                batch_size=options["batch_size"], epochs=options["epochs"],
+                shuffle=options["shuffle"] or False, seed=options["seed"], threads=options["threads"],
+                max_rows=options["limit"], max_seconds=options["max_seconds"], window=options["window"],
+                start=_start(file, saved),
+            )  # fmt: skip
+        except ValueError as error:  # such as an optimizer that learns row by row only
+            raise BadInput(_advice(str(error), source)) from error
+    history = outcome.history
     if outcome.interrupted and not quiet:
         click.echo("interrupted: this is how far it got")
-    for line in summary(outcome, model):
-        click.echo(line)
-    if save and outcome.rows:
-        extra = {
-            "format": "columns" if source.kinds else "svmlight",
-            "task": task,
-            "target": source.target,
-            "kinds": {name: kind for name, kind in source.kinds.items() if name != source.target},
-            "missing": missing,
-            "rows": outcome.rows,
-            "position": outcome.position,
-        }
-        _save(model, save, extra)
+    if saved is not None and not history.samples and outcome.error is None:
+        click.echo(f"no rows in {file} that {options['resume']} has not seen")
+    else:
+        for line in summary(outcome, source, model, names):
+            click.echo(line)
+    if save and history.samples:
+        _save(model, save, note(history.samples, history.position))
         click.echo(f"{'saved':<19}{save}")
+    if history.samples:
+        _show(outcome, model, file, options)
     if outcome.error:
-        raise BadInput(_advice(outcome.error, file, source))
+        raise BadInput(_advice(outcome.error, source))
     if outcome.interrupted:
         ctx.exit(INTERRUPTED)
+
+
+def _check_options(file: str, options: Mapping[str, Any]) -> None:
+    """Refuse what cannot come to a good end before anything is read."""
+    from ._input import is_pipe
+
+    for option in ("save", "plot", "report"):
+        if path := options[option]:
+            spare(f"--{option}", path, FILE=file)
+            check_place(f"--{option}", path)
+    if options["plot"]:
+        check_picture("--plot", options["plot"])
+    if options["report"]:
+        check_picture("--report", None)
+    if options["checkpoint_every"] and not options["save"]:
+        raise click.UsageError("--checkpoint-every needs a file to write to: --save MODEL")
+    if options["follow"]:
+        if is_pipe(file):
+            raise click.UsageError(
+                "--follow is for a file that grows; a pipe is read as its rows come anyway"
+            )
+        if options["epochs"] > 1 or options["batch_size"] == "all":
+            raise click.UsageError(
+                "--follow waits at the end of FILE, so there is no second epoch (--epochs), and no update "
+                "after all rows (--batch-size all)"
+            )
+
+
+# -- where rows come from, and where they go on ---------------------------------------------------
+
+
+def _open(file: str, options: Mapping[str, Any], saved: Mapping[str, Any] | None, until: Until) -> Prepared:
+    """Open FILE as the options say, or as it was read for a saved model."""
+    from ..stream import Follow, InputError, open_file
+    from ._input import Prepared, input_of, is_pipe, task_of
+
+    reading = {name: options[name] for name in READING} | {"batch_rows": options["batch_rows"]}
+    task = options["task"]
+    if saved is not None:
+        task, kinds = saved["task"], saved["kinds"]
+        reading |= saved["reading"]
+        if kinds:
+            reading |= {"kinds": kinds, "columns": list(kinds)}
+        elif is_pipe(file):
+            reading["format"] = saved["format"]
+    else:
+        reading |= {"drop": options["drop"], "kinds": dict.fromkeys(options["category"], "category") or None}
+    if options["follow"]:
+        reading["follow"] = Follow(stop=until)
+    try:
+        source = open_file(
+            input_of(file, until), task="regression" if task == "regression" else "auto", **reading
+        )
+    except TypeError as error:
+        if not options["follow"]:
+            raise
+        raise BadInput(f"{file}: --follow is for CSV, svmlight and Vowpal Wabbit text") from error
+    except ValueError as error:
+        raise BadInput(in_options(str(error))) from error
+    _check_columns(file, source, options)
+    prepared = Prepared(source, file)
+    if prepared.first is None:
+        raise InputError(f"{file}: no rows in it")
+    if options["epochs"] > 1 and not source.repeatable:
+        raise InputError(f"{prepared.path}: can be read once, and --epochs {options['epochs']} needs a file")
+    prepared.task = task if task != "auto" else task_of(prepared)
+    return prepared
+
+
+def _check_columns(file: str, source: Any, options: Mapping[str, Any]) -> None:
+    """Refuse columns that are not there, or not named."""
+    from ..stream import InputError
+
+    if source.target is None:
+        names = ", ".join(map(repr, list(source.kinds)[-8:]))
+        raise InputError(f"{file}: name the column to predict with --target; the last ones are {names}")
+    for name in options["category"]:
+        if name not in source.kinds:
+            raise InputError(f"{file}: no column {name!r}, which --category names")
+
+
+def _saved(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved model with what its file says of it; complete the options by that."""
+    model, extra = load_trained(options["resume"])
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        said = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if name in SETTLED and said:
+            raise click.UsageError(
+                f"{parameter.opts[0]} is settled by --resume {options['resume']}; leave it out"
+            )
+        if name in extra["options"] and not said:
+            options[name] = extra["options"][name]
+    return extra | {"model": model}
+
+
+def load_trained(path: str) -> tuple[Any, dict[str, Any]]:
+    """Return a model that ``streamgd train`` saved, and what it was trained on."""
+    from .. import load
+
+    try:
+        model, extra = load(path, with_extra=True)
+    except FileNotFoundError as error:
+        raise BadInput(f"no model file {path!r}") from error
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    if not {"kinds", "format", "task", "reading", "options"} <= extra.keys():
+        raise BadInput(f"{path} does not say what columns it was trained on; use a model of streamgd train")
+    return model, extra
+
+
+def _start(file: str, saved: Mapping[str, Any] | None) -> Any:
+    """Return where to go on: behind the rows seen, if they are those of FILE; None: at the beginning."""
+    from ._input import same_rows
+
+    return saved["position"] if saved is not None and saved["file"] == same_rows(file) is not None else None
+
+
+def _notes(
+    file: str, source: Prepared, options: Mapping[str, Any], saved: Mapping[str, Any] | None
+) -> Callable[[int, Any], dict[str, Any]]:
+    """Return what makes the notes saved beside a model, of the rows of this run and its position."""
+    from ..stream import VW
+    from ._input import same_rows
+
+    weight = options["weight"]
+    about = {
+        "format": "columns" if source.kinds else "vw" if isinstance(source.source, VW) else "svm",
+        "task": source.task,
+        "target": source.target,
+        "kinds": {n: kind for n, kind in source.kinds.items() if n not in (source.target, weight)},
+        "reading": {name: options[name] for name in READING},
+        "options": {name: options[name] for name in ("batch_size", "epochs", "shuffle", "seed")},
+        "file": same_rows(file),
+    }
+    if saved is not None:
+        about |= {"reading": saved["reading"]}
+    before = 0 if saved is None else saved["rows"]
+
+    def note(rows: int, position: Any) -> dict[str, Any]:
+        return about | {"rows": before + rows, "position": position, "means": source.means(position)}
+
+    return note
+
+
+def _checkpoints(options: Mapping[str, Any], note: Callable[[int, Any], dict[str, Any]]) -> list[Any]:
+    from ..training import Every
+
+    rows, path = options["checkpoint_every"], options["save"]
+    if rows is None:
+        return []
+    return [Every(rows, lambda run: _save(run.model, path, note(run.samples, run.position)))]
 
 
 def _save(model: Any, path: str, extra: dict[str, Any]) -> None:
@@ -200,55 +256,58 @@ def _save(model: Any, path: str, extra: dict[str, Any]) -> None:
             raise BadInput(f"--save {path}: {error}") from error
 
 
-def _open(
-    file: str,
-    target: str | None,
-    task: str,
-    drop: tuple[str, ...],
-    category: tuple[str, ...],
-    missing: Any,
-    batch_rows: int,
-) -> Source:
-    from ..stream import InputError, open_file
-    from ..stream._open import is_svmlight
+# -- what is said and shown -----------------------------------------------------------------------
 
-    if is_svmlight(file) and (target is not None or category):
-        option = f"--target {target}" if target is not None else f"--category {category[0]}"
-        raise InputError(
-            f"{file}: {option} has no meaning in an svmlight file, where a row begins with its target and "
-            "all features are numbers; leave it out"
+
+def _announce(
+    file: str, source: Prepared, model: Any, options: Mapping[str, Any], saved: Mapping[str, Any] | None
+) -> None:
+    """Say what is going to be done, and what looks doubtful."""
+    if not options["quiet"]:
+        click.echo(
+            f"{file}: {source.task} on {source.target!r}, {type(model).__name__} with {model.optimizer}"
         )
-    source = open_file(
-        file,
-        target,
-        batch_rows=batch_rows,
-        task=task,  # type: ignore[arg-type]
-        drop=drop,
-        kinds={name: "category" for name in category},
-        missing=missing,
-    )
-    if source.target is None:
-        names = ", ".join(map(repr, list(source.kinds)[-8:]))
-        raise InputError(f"{file}: name the column to predict with --target; the last ones are {names}")
-    for name in category:
-        if name not in source.kinds:
-            raise InputError(f"{file}: no column {name!r}, which --category names")
-    return source
+        if source.kinds:
+            click.echo(f"columns: {_kinds(source)}")
+        if saved is not None:
+            start = _start(file, saved)
+            where = "from the beginning" if start is None else f"behind row {start['row']:,}"
+            click.echo(f"{options['resume']}, of {saved['rows']:,} rows, goes on {where}")
+    for name, cell in getattr(source.source, "doubtful", {}).items():
+        click.echo(
+            f"note: most cells of column {name!r} are numbers, but {cell!r} is not, so each value became "
+            "a category; mend the file (an empty cell or NA stands for a missing number), or say "
+            f"--category {name} if that is right",
+            err=True,
+        )
+    if options["task"] == "auto" and source.task == "regression" and saved is None:
+        n = source.few_numbers()
+        if n is not None:
+            click.echo(
+                f"note: {source.target!r} has {n} different values, whole numbers; if they are labels, say "
+                "--task multiclass",
+                err=True,
+            )
 
 
-def _task(task: str, source: Source, first: Batch) -> str:
-    """Return "binary" or "regression"."""
-    import numpy as np
+def _show(outcome: Outcome, model: Any, file: str, options: Mapping[str, Any]) -> None:
+    """Write the picture and the page that are asked for."""
+    from ..training import write_report
 
-    y: Any = first.y
-    if task != "auto":
-        return task
-    if source.kinds.get(source.target or "", "number") != "number":
-        return "binary"
-    return "binary" if len(np.unique(y)) <= 2 else "regression"
+    title = f"streamgd train {file}"
+    for option in ("plot", "report"):
+        path = options[option]
+        if path is None:
+            continue
+        with explained():
+            if option == "plot":
+                outcome.history.plot(path, title=title)
+            else:
+                write_report(path, outcome.history, model, title=title, about={"rows from": file})
+        click.echo(f"{option:<19}{path}")
 
 
-def _kinds(source: Source) -> str:
+def _kinds(source: Prepared) -> str:
     """Say what the columns to learn from are."""
     by_kind: dict[str, list[str]] = {"number": [], "boolean": [], "category": []}
     for name, kind in source.kinds.items():
@@ -264,71 +323,15 @@ def _kinds(source: Source) -> str:
     return ", ".join(parts)
 
 
-def _labels(task: str, source: Source, first: Batch, positive: str | None) -> tuple[Any, Any] | None:
-    """Return the labels, negative and positive, where they do not depend on the order of the rows."""
-    if task != "binary":
-        if positive is not None:
-            raise click.UsageError(f"--positive {positive} is for task binary; this one is {task}")
-        return None
-    found = _distinct(first)
-    if positive is None:
-        clear = len(found) > 1 and not isinstance(found[0], str)
-        return (min(found[:2]), max(found[:2])) if clear else None
-    value = _label(positive, found[0])
-    if value not in found and len(found) > 1:
-        listed = ", ".join(map(repr, found[:8]))
-        raise BadInput(f"--positive {positive}: no such label in the first rows, which have {listed}")
-    # a sorted file may begin with many rows of one label: read on to its first other one
-    for batch in chain([first], source.batches(first.position)):
-        for label in _distinct(batch):
-            if label != value:
-                return (label, value)
-    raise BadInput(f"--positive {positive}: every row has this label, and there is nothing to tell it from")
+# -- the learner -----------------------------------------------------------------------------------
 
 
-def _distinct(batch: Batch) -> list[Any]:
-    """Return the labels of a batch in the order in which they turn up, as `labelled` reads them."""
-    import numpy as np
-
-    (batch,) = labelled("binary", batch, iter(()))
-    labels, places = np.unique(cast(Any, batch.y), return_index=True)
-    found: list[Any] = labels[np.argsort(places)].tolist()
-    return found
-
-
-def _label(text: str, like: Any) -> Any:
-    """Return the label that is written as ``text``, of the type of another one."""
-    if isinstance(like, str):
-        return text
-    if isinstance(like, bool):
-        known = {"true": True, "false": False}
-        if text.lower() in known:
-            return known[text.lower()]
-        raise BadInput(f"--positive {text}: the labels are true and false")
-    try:
-        value = float(text)
-    except ValueError:
-        raise BadInput(f"--positive {text}: the labels are numbers, such as {like}") from None
-    return int(value) if value.is_integer() else value
-
-
-def labelled(task: str, first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
-    """Read whole numbers as such where they are labels, and truth values as numbers for regression."""
-    import numpy as np
-
-    for batch in chain([first], rest):
-        y: Any = batch.y
-        if task == "regression":
-            y = y.astype(np.float64)
-        elif y.dtype.kind == "f" and bool(((y == np.round(y)) & (np.abs(y) < 2.0**53)).all()):
-            y = y.astype(np.int64)
-        yield replace(batch, y=y)
-
-
-def _model(
-    task: str, optimizer: str, schedule: str | None, loss: str | None, given: dict[str, float], **others: Any
-) -> Any:
-    """Return a learner; what an optimizer has of its own of ``given`` (lr, l1, l2) is the optimizer's."""
+def _model(source: Prepared, options: Mapping[str, Any]) -> Any:
+    """Return a learner; what an optimizer has of its own of lr, l1 and l2 is the optimizer's."""
+    task, schedule, loss = source.task, options["schedule"], options["loss"]
+    optimizer = options["optimizer"] or ("auto" if options["batch_size"] == 1 else "adam")
+    given = {name: options[name] for name in ("lr", "l1", "l2") if options[name] is not None}
+    labels = source.labels(options["positive"])
     rule = find(optimizer, optimizers())
     own: dict[str, Any] = {name: value for name, value in given.items() if name in parameters(rule)}
     if "lr" not in parameters(rule) and (schedule is not None or "lr" in given):
@@ -343,32 +346,29 @@ def _model(
             optimizer=build("--optimizer", optimizer, optimizers(), **own),
             loss=None if loss is None else build("--loss", loss, losses(task)),
             **{name: value for name, value in given.items() if name not in own},
-            **others,
+            **({} if labels is None else {"labels": labels}),
         )
-        _ = model.learning_rate  # raises for a schedule in epochs that lacks epoch_size
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     return model
 
 
 def _metrics(task: str, names: tuple[str, ...], loss: Any) -> tuple[str, ...]:
-    known = BINARY if task == "binary" else REGRESSION
+    known = metrics(task)
     for name in names:
-        if name not in known:
+        if name.lower() not in known:
             raise click.UsageError(f"--metric {name} is not for task {task}; choose from {', '.join(known)}")
     if names:
-        return names
+        return tuple(dict.fromkeys(name.lower() for name in names))
     # the hinge loss, for one, gives no probabilities, so their logarithm tells nothing
-    return tuple(name for name in DEFAULTS[task] if loss.likelihood or name != "logloss")
+    return tuple(name for name in DEFAULTS[task] if name != "logloss" or loss.likelihood)
 
 
-def _advice(error: str, file: str, source: Source) -> str:
-    """Put an error of the learner, whose way out is a call in Python, in terms of this command."""
-    text = error if error.startswith(file) else f"{file}, {error}"
+def _advice(error: str, source: Prepared) -> str:
+    """Put an error of the library, whose way out is a call in Python, in terms of this command."""
+    text = in_options(error)
     if "a third one" in text:
-        text = (
-            text.partition("; for more classes")[0] + "; the command learns two labels: take other rows out"
-        )
+        text = text.partition("; for more classes")[0] + "; take other rows out, or use --task multiclass"
         if source.kinds.get(source.target or "", "number") == "number":
             text += ", or, if the target is a number to predict, use --task regression"
     elif "which of them is the positive" in text:
@@ -378,4 +378,7 @@ def _advice(error: str, file: str, source: Source) -> str:
         text += "lower --lr, or use --optimizer auto, which needs no scaled columns"
     elif re.search(r"row [\d,]+: (feature|the target is) ", text):
         text += "; --skip-invalid leaves such rows out"
+    elif "sample by sample" in text:
+        text = text.partition(" is ")[0] + " learns row by row: leave --batch-size out, or choose another"
+        text += " --optimizer, such as adam"
     return text

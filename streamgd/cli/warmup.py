@@ -10,7 +10,9 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from ._pieces import TASKS, PieceOption, build, find, learner, losses, optimizers
+from ._pieces import PieceOption, build, find, learner, losses, optimizers
+
+TASKS = ("binary", "regression")
 
 
 @click.command()
@@ -81,7 +83,7 @@ def _parsers() -> None:
     from ..stream import open_file
 
     with TemporaryDirectory() as folder:
-        for name, text in (("a.csv", "x,y\n1,0\n"), ("a.svm", "1 1:1\n")):
+        for name, text in (("a.csv", "x,y\n1,0\n"), ("a.svm", "1 1:1\n"), ("a.vw", "1 | x:1\n")):
             path = Path(folder) / name
             path.write_text(text)
             next(open_file(path).batches())

@@ -12,6 +12,8 @@ from river.metrics.base import BinaryMetric, ClassificationMetric, MeanMetric, M
 
 from streamgd._jit import strict
 
+from .metrics import Metric as OwnMetric
+
 Floats: TypeAlias = NDArray[np.float64]
 Codes: TypeAlias = NDArray[Any]  # any integer type
 
@@ -103,7 +105,12 @@ def update(metric: Metric, y_true: Any, y_pred: Any) -> None:
     if any(rule is None for rule in rules):
         _loop(metric, y_true, y_pred)
         return
-    if any(isinstance(member, ClassificationMetric) for member in members):
+    if any(
+        member.needs != "number"
+        if isinstance(member, OwnMetric)
+        else isinstance(member, ClassificationMetric)
+        for member in members
+    ):
         y_true = encode(y_true)
     for member, rule in zip(members, rules, strict=True):
         if rule is None or not rule(member, y_true, y_pred):
@@ -133,6 +140,8 @@ def encode(labels: Any) -> Coded:
 
 def _rule(metric: Metric) -> Callable[[Any, Any, Any], bool] | None:
     """Choose the rule by the very functions that an update runs, so that subclasses keep their own."""
+    if isinstance(metric, OwnMetric):
+        return _own
     kind = type(metric)
     ours: Any = kind.update
     if "update" in vars(metric):
@@ -151,6 +160,11 @@ def _rule(metric: Metric) -> Callable[[Any, Any, Any], bool] | None:
             return _log_loss
         return _mean_error if kind._eval in _ERRORS else None  # type: ignore[attr-defined]
     return None
+
+
+def _own(metric: Any, y_true: Any, y_pred: Any) -> bool:
+    metric.update_columns(y_true, y_pred)
+    return True
 
 
 def _loop(metric: Metric, y_true: Any, y_pred: Any) -> None:

@@ -4,7 +4,6 @@ A row is refused, with a status, before anything is written. The check is one su
 NaN and infinity survive in it, it vectorises, and the compiler may not remove it (it may remove
 ``x - x != 0``).
 """
-# ruff: noqa: B018
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -13,11 +12,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numba import types
 
 from streamgd import _features as f
-from streamgd._jit import LIMIT, bind, fingerprint, inlined, jitable
+from streamgd._jit import LIMIT
+from streamgd.optim.losses import Absolute
+from streamgd.optim.optimizers import SGD
+from streamgd.optim.penalties import L2
 
 from . import access, newton
 from .pieces import (
@@ -91,6 +92,39 @@ def output_body(pieces: Pieces, jit: Jit, layout: Layout, *, ahead: bool = False
         return size, z + intercept
 
     return output
+
+
+def that_look(pieces: Pieces) -> Pieces:
+    """Return the pieces that a row's output and what the loss makes of it depend on.
+
+    Most optimizers and penalties have no say in that: one kernel serves all of them.
+    """
+    optimizer, penalty = pieces.optimizer, pieces.penalty
+    own = optimizer.kernel == "lanes" or any(map(optimizer.overrides, ("at", "ahead")))
+    if own or pieces.averaged or penalty.overrides("current"):
+        return pieces._replace(monitored=False)
+    return Pieces(pieces.loss, SGD, L2)
+
+
+def that_outputs(pieces: Pieces) -> Pieces:
+    """Return the pieces that a row's output depends on, the loss only if numbers of others come after its."""
+    pieces = that_look(pieces)
+    return pieces._replace(loss=Absolute) if pieces[1:] == Pieces(pieces.loss, SGD, L2)[1:] else pieces
+
+
+def that_step(pieces: Pieces) -> Pieces:
+    """Return the pieces that the step on a sum of gradients depends on: the loss has no say in it."""
+    return pieces._replace(loss=Absolute, monitored=False)
+
+
+def made_of(reduce: Callable[[Pieces], Pieces]) -> Callable[..., Any]:
+    """Make a kernel once for all pieces of which ``reduce`` returns the same."""
+
+    def decorate(build: Callable[..., Any]) -> Any:
+        made = functools.cache(build)
+        return functools.cache(lambda pieces, *rows: made(reduce(pieces), *rows))
+
+    return decorate
 
 
 def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
@@ -316,96 +350,3 @@ def layout(ndim: int) -> Layout:
 def values_type(dtype: str, ndim: int) -> Any:
     """Numba's type of a C-contiguous array: dtype "d" or "f", a matrix or the values of sparse rows."""
     return types.Array({"d": types.float64, "f": types.float32}[dtype], ndim, "C")
-
-
-# -- one mini-batch ----------------------------------------------------------------------------
-
-
-@functools.cache
-def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Any:
-    """Compiled step on the mean gradient of all rows, all or nothing.
-
-    ``(hp, weights, slots, charged, scalars, values, index, starts, y, w, r, losses, rates, total) ->
-    (status, row)``. The state is that of the batch's columns only; all of them take the step.
-    ``total`` is scratch of their number. The mean is over the rows whose weight is not 0, and
-    ``losses`` are theirs, NaN for the others.
-    """
-    loss_class, optimizer_class, _ = pieces.classes
-    make_loss = loss_class.struct
-    loss_hyper = jitable(take_hyper(loss_class))
-    _, _, clip_at = pieces.hyper_starts
-    value_at, slot_at = (jitable(function) for function in layout(ndim))
-    output = inlined(output_body(pieces, jitable, layout(ndim)))
-    output_ahead = inlined(output_body(pieces, jitable, layout(ndim), ahead=True))
-    update = inlined(step_body(pieces, jitable, access.DENSE_VECTOR))
-    gradient, value = jitable(loss_class.gradient), jitable(loss_class.value)
-    take_own = jitable(access.TAKE[optimizer_class.n_scalars])
-    looks_ahead, monitored = optimizer_class.overrides("ahead") or pieces.averaged, pieces.monitored
-    is_dense = ndim == 2
-    sources = fingerprint(pieces.classes)
-
-    def learn_batch(
-        hp, weights, slots, charged, scalars, values, index, starts, y, w, r, losses, rates, total
-    ):
-        sources
-        loss = make_loss(*loss_hyper(hp, 0))
-        own = take_own(scalars, OPTIMIZER)
-        clip = hp[clip_at]
-        w_step = 1 if w.shape[0] > 1 else 0
-        total[:] = 0.0
-        sum_g = 0.0
-        count = 0
-        for i in range(y.shape[0]):
-            if is_dense:
-                begin, n = i, values.shape[1]
-            else:
-                begin, n = starts[i], starts[i + 1] - starts[i]
-            size, z = output(hp, weights, slots, charged, scalars, own, values, begin, index, begin, n)
-            h = w[i * w_step]
-            if not (size <= LIMIT):
-                return f.BAD_ROW, i
-            if not (abs(y[i]) <= LIMIT):
-                return f.BAD_TARGET, i
-            if not (0.0 <= h <= LIMIT):
-                return f.BAD_WEIGHT, i
-            if not (abs(z) <= LIMIT):
-                return f.OVERFLOW, i
-            if monitored:
-                losses[i] = value(loss, y[i], z) if h != 0.0 else np.nan
-            if h != 0.0:
-                p = z
-                if looks_ahead:
-                    _, p = output_ahead(
-                        hp, weights, slots, charged, scalars, own, values, begin, index, begin, n
-                    )
-                    if not (abs(p) <= LIMIT):
-                        return f.OVERFLOW, i
-                d = h * gradient(loss, y[i], p)
-                if not (abs(d) <= LIMIT):
-                    return f.OVERFLOW, i
-                g = clip if d > clip else (-clip if d < -clip else d)
-                if not (abs(g) * (1.0 + size) <= LIMIT):
-                    return f.OVERFLOW, i
-                for k in range(n):
-                    total[slot_at(index, begin, k)] += g * value_at(values, begin, k)
-                sum_g += g
-                count += 1
-        if count == 0:
-            return f.NOOP, 0
-        share = 1.0 / count
-        bound = abs(sum_g)
-        for k in range(total.shape[0]):
-            bound += abs(total[k])
-            total[k] *= share
-        if not (bound <= LIMIT):
-            return f.OVERFLOW, -1
-        update(
-            hp, weights, slots, charged, scalars, own, total, 0, index, 0, total.shape[0],
-            sum_g * share, 0.0, 0.0, 1.0, 1.0, 1.0, rates, r,
-        )  # fmt: skip
-        scalars[SAMPLES] += count
-        return f.OK, count
-
-    state = (VECTOR, VECTOR, MATRIX, VECTOR, VECTOR)
-    rest = (values_type(dtype, ndim), WORDS, WORDS, VECTOR, VECTOR, types.int64, VECTOR, MATRIX, VECTOR)
-    return bind(learn_batch, (*state, *rest), pieces.classes, nogil=True, variant=pieces.variant)

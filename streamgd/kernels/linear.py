@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numba import carray
+from numba import carray, types
 
 from streamgd import _features as f
 from streamgd._features import read_dict, read_number
@@ -30,12 +31,10 @@ from streamgd._jit import (
 )
 
 from . import access, coordinate, lanes
-from .pieces import N_LOSSES, OPTIMIZER, PENALTY, PENALTY_2, Pieces, T, take_hyper
+from .pieces import N_LOSSES, OPTIMIZER, PENALTY, PENALTY_2, SAMPLES, Pieces, T, take_hyper
 
 # The rules, by an optimizer's `kernel`: each module has `output_body` and `learn_row_body`.
 RULES: dict[str, ModuleType] = {"coordinate": coordinate, "matrix": coordinate, "lanes": lanes}
-
-learn_batch = coordinate.learn_batch
 
 
 # -- learning ----------------------------------------------------------------------------------
@@ -194,7 +193,7 @@ def learn(pieces: Pieces) -> Any:
 # -- prediction --------------------------------------------------------------------------------
 
 
-@functools.cache
+@coordinate.made_of(coordinate.that_look)
 def predict_one(pieces: Pieces) -> Any:
     """Compiled ``(x, control) -> mean``: prediction from a dict, NaN where Python must go on.
 
@@ -242,7 +241,7 @@ def predict_one(pieces: Pieces) -> Any:
     return bind(predict_one, (py_object,) * 2, pieces.classes, nogil=False, variant=pieces.variant)
 
 
-@functools.cache
+@coordinate.made_of(coordinate.that_outputs)
 def predict_rows(pieces: Pieces, dtype: str, ndim: int) -> Any:
     """Compiled raw outputs of all rows.
 
@@ -275,3 +274,201 @@ def predict_rows(pieces: Pieces, dtype: str, ndim: int) -> Any:
     rest = (coordinate.values_type(dtype, ndim), coordinate.WORDS, coordinate.WORDS, coordinate.VECTOR)
     signature = (coordinate.VECTOR, *state, *rest)
     return bind(predict_rows, signature, pieces.classes, nogil=True, variant=pieces.variant)
+
+
+# -- mini-batches ------------------------------------------------------------------------------
+
+SPAN = (types.int64, types.int64)
+NEAR = 16  # rows that are still in the nearest cache when they are added up
+
+
+@functools.cache
+def losses(pieces: Pieces) -> Any:
+    """Compiled ``(hp, y, z, out)``: the loss of each raw output ``z (n,)``, NaN where a number is."""
+    loss_class = pieces.loss
+    make_loss, loss_hyper = loss_class.struct, jitable(take_hyper(loss_class))
+    value = jitable(loss_class.value)
+    sources = fingerprint((loss_class,))
+
+    def losses(hp, y, z, out):
+        sources
+        loss = make_loss(*loss_hyper(hp, 0))
+        for i in range(z.shape[0]):
+            good = abs(y[i]) <= LIMIT and abs(z[i]) <= LIMIT
+            out[i] = value(loss, y[i], z[i]) if good else np.nan
+
+    return bind(losses, (coordinate.VECTOR,) * 4, (loss_class,), nogil=True)
+
+
+def add_rows_body(ndim: int) -> Callable[..., Any]:
+    """Build ``(values, index, starts, d, first, last, low, high, sums)``, which adds up rows' gradients.
+
+    ``sums[1 + k]`` gets column k times ``d``, of rows ``first`` to ``last - 1``, and ``sums[0]`` the ``d``;
+    of compressed rows only columns ``low`` to ``high - 1``, and with ``low`` 0 also ``sums[0]``: each sum
+    is made in the order of the rows.
+    """
+    value_at, slot_at = (jitable(function) for function in coordinate.layout(ndim))
+    is_dense = ndim == 2
+
+    def add_rows(values, index, starts, d, first, last, low, high, sums):
+        columns = sums[1:]
+        total = sums[0]
+        i = first
+        while i < last:
+            g = d[i]
+            if is_dense and i + 4 <= last and g != 0.0:
+                g2, g3, g4 = d[i + 1], d[i + 2], d[i + 3]
+                if g2 != 0.0 and g3 != 0.0 and g4 != 0.0:  # each sum is loaded and stored once for them
+                    total += g + g2 + g3 + g4
+                    for k in range(values.shape[1]):
+                        columns[np.uintp(k)] += (
+                            (g * value_at(values, i, k) + g2 * value_at(values, i + 1, k))
+                            + (g3 * value_at(values, i + 2, k) + g4 * value_at(values, i + 3, k))
+                        )  # fmt: skip
+                    i += 4
+                    continue
+            if g != 0.0:  # of a row that was skipped, not all values are numbers
+                total += g
+                if is_dense:
+                    for k in range(values.shape[1]):
+                        columns[np.uintp(k)] += g * value_at(values, i, k)
+                else:
+                    for k in range(starts[i + 1] - starts[i]):
+                        s = slot_at(index, starts[i], k)
+                        if low <= s < high:
+                            columns[s] += g * value_at(values, starts[i], k)
+            i += 1
+        if low == 0:
+            sums[0] = total
+
+    return add_rows
+
+
+@functools.cache
+def add_rows() -> Any:
+    """Compiled sums of compressed rows' gradients by columns; see `add_rows_body`."""
+    add = inlined(add_rows_body(1))
+    sources = fingerprint(())
+
+    def add_rows(values, index, starts, d, first, last, low, high, sums):
+        sources
+        add(values, index, starts, d, first, last, low, high, sums)
+
+    rows = (coordinate.VECTOR, coordinate.WORDS, coordinate.WORDS)
+    return bind(add_rows, (*rows, coordinate.VECTOR, *SPAN, *SPAN, coordinate.VECTOR), (), nogil=True)
+
+
+@coordinate.made_of(coordinate.that_look)
+def derivatives(pieces: Pieces, dtype: str, ndim: int) -> Any:
+    """Compiled derivatives of the loss in the raw outputs of rows ``first`` to ``last - 1``, and their sums.
+
+    ``(hp, clip, weights, slots, charged, scalars, values, index, starts, y, w, skip, first, last, z, d, adds,
+    sums) -> (status, row, count, skipped)``. ``z`` gets the outputs, ``d`` the derivatives times the samples'
+    weights; ``count`` rows have one that is not 0. With ``adds``, ``sums`` get the gradients: see
+    `add_rows_body`. It stops at a row that is refused, unless told to ``skip`` those: then their output is
+    NaN.
+    """
+    loss_class, optimizer_class, _ = pieces.classes
+    make_loss, loss_hyper = loss_class.struct, jitable(take_hyper(loss_class))
+    output_body = coordinate.output_body
+    output = inlined(output_body(pieces, jitable, coordinate.layout(ndim)))
+    output_ahead = inlined(output_body(pieces, jitable, coordinate.layout(ndim), ahead=True))
+    gradient = jitable(loss_class.gradient)
+    take_own = jitable(access.TAKE[pieces.n_own])
+    looks_ahead = optimizer_class.overrides("ahead") or pieces.averaged
+    add_rows = inlined(add_rows_body(ndim))
+    is_dense = ndim == 2
+    sources = fingerprint(pieces.classes)
+
+    def derivatives(
+        hp, clip, weights, slots, charged, scalars, values, index, starts, y, w, skip, first, last, z, d,
+        adds, sums,
+    ):  # fmt: skip
+        sources
+        loss = make_loss(*loss_hyper(hp, 0))
+        own = take_own(scalars, OPTIMIZER)
+        w_step = 1 if w.shape[0] > 1 else 0
+        count = 0
+        skipped = 0
+        added = first
+        for i in range(first, last):
+            if is_dense:
+                begin, n = i, values.shape[1]
+            else:
+                begin, n = starts[i], starts[i + 1] - starts[i]
+            size, p = output(hp, weights, slots, charged, scalars, own, values, begin, index, begin, n)
+            h = w[i * w_step]
+            z[i] = p
+            g = 0.0
+            status = f.OK
+            if not (size <= LIMIT):
+                status = f.BAD_ROW
+            elif not (abs(y[i]) <= LIMIT):
+                status = f.BAD_TARGET
+            elif not (0.0 <= h <= LIMIT):
+                status = f.BAD_WEIGHT
+            elif not (abs(p) <= LIMIT):
+                status = f.OVERFLOW
+            elif h != 0.0:
+                if looks_ahead:
+                    _, p = output_ahead(
+                        hp, weights, slots, charged, scalars, own, values, begin, index, begin, n
+                    )
+                g = h * gradient(loss, y[i], p)
+                bounded = abs(p) <= LIMIT and abs(g) <= LIMIT
+                g = clip if g > clip else (-clip if g < -clip else g)
+                if not (bounded and abs(g) * (1.0 + size) <= LIMIT):
+                    status = f.OVERFLOW
+            d[i] = g
+            if status == f.OK:
+                count += 1 if h != 0.0 else 0
+            elif skip:
+                z[i] = np.nan
+                d[i] = 0.0
+                skipped += 1
+            else:
+                return status, i, count, skipped
+            if adds and (i + 1 == last or i + 1 - added == NEAR):
+                add_rows(values, index, starts, d, added, i + 1, 0, sums.shape[0], sums)
+                added = i + 1
+        return f.OK, last, count, skipped
+
+    state = (coordinate.VECTOR, coordinate.MATRIX, coordinate.VECTOR, coordinate.VECTOR)
+    rows = (coordinate.values_type(dtype, ndim), coordinate.WORDS, coordinate.WORDS)
+    given = (coordinate.VECTOR, coordinate.VECTOR, types.boolean, *SPAN)
+    made = (coordinate.VECTOR, coordinate.VECTOR, types.boolean, coordinate.VECTOR)
+    signature = (coordinate.VECTOR, types.float64, *state, *rows, *given, *made)
+    return bind(derivatives, signature, pieces.classes, nogil=True, variant=pieces.variant)
+
+
+@coordinate.made_of(coordinate.that_step)
+def step(pieces: Pieces) -> Any:
+    """Compiled step on the mean of ``count`` rows' gradients; see `add_rows_body` for ``sums``.
+
+    ``(hp, weights, slots, charged, scalars, sums, count, rates, r) -> status``. ``hp`` are the numbers after
+    the loss's. The state is that of the batch's columns only; all of them take the step.
+    """
+    update = inlined(coordinate.step_body(pieces, jitable, access.DENSE_VECTOR))
+    take_own = jitable(access.TAKE[pieces.optimizer.n_scalars])
+    sources = fingerprint(pieces.classes)
+
+    def step(hp, weights, slots, charged, scalars, sums, count, rates, r):
+        sources
+        bound = 0.0
+        for k in range(sums.shape[0]):
+            bound += abs(sums[k])
+        if not (bound <= LIMIT):
+            return f.OVERFLOW
+        share = 1.0 / count
+        for k in range(sums.shape[0]):
+            sums[k] *= share
+        update(
+            hp, weights, slots, charged, scalars, take_own(scalars, OPTIMIZER), sums, 1, sums, 0,
+            sums.shape[0] - 1, sums[0], 0.0, 0.0, 1.0, 1.0, 1.0, rates, r,
+        )  # fmt: skip
+        scalars[SAMPLES] += count
+        return f.OK
+
+    state = (coordinate.VECTOR, coordinate.MATRIX, coordinate.VECTOR, coordinate.VECTOR)
+    rest = (coordinate.VECTOR, types.int64, coordinate.MATRIX, types.int64)
+    return bind(step, (coordinate.VECTOR, *state, *rest), pieces.classes, nogil=True, variant=pieces.variant)

@@ -1,4 +1,4 @@
-"""Text to numbers: exact float parsing, CSV rows and svmlight rows over a window of bytes."""
+"""Text to numbers: exact float parsing, and the rows of CSV over a window of bytes."""
 
 # mypy: disable-error-code="no-untyped-def,misc"
 
@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 
 from streamgd._jit import strict
 
+from .names import NO_ROOM, borrowing, enter
+
 # What a CSV column is, and why a kernel returned.
 SKIP: Final = 0
 NUMBER: Final = 1
 TEXT: Final = 2
+APART: Final = 3  # numbers that are no features
 
 FULL: Final = 0  # the output has no more room
 MORE: Final = 1  # the window ends inside a row, or where one ends
 RAGGED: Final = 2
 OPEN_QUOTE: Final = 3
 AFTER_QUOTE: Final = 4
-BAD_PAIR: Final = 5
-QUERY_ID: Final = 6
-UNSORTED: Final = 7
 
-_NEWLINE, _RETURN, _SPACE, _TAB, _QUOTE, _HASH, _COLON = 10, 13, 32, 9, 34, 35, 58
+_NEWLINE, _RETURN, _SPACE, _QUOTE = 10, 13, 32, 34
 _PLUS, _MINUS, _DOT, _ZERO, _NINE = 43, 45, 46, 48, 57
 
 _EXACT = np.array([10.0**k for k in range(23)])
@@ -103,61 +103,107 @@ def _scaled(m, q):
     return np.uint64(bits).view(np.float64), True
 
 
+# Eight digits at once, one in each byte of a word: pairs of digits become numbers up to 99, then pairs of
+# these numbers up to 9,999, then up to 99,999,999 (Lemire, section 3).
+_BYTES = np.uint64(0x0101010101010101)
+_ZEROS, _SIXES, _HIGH_BITS = _BYTES * np.uint64(_ZERO), _BYTES * np.uint64(0x76), _BYTES * np.uint64(0x80)
+_TENS = np.array([10**k for k in range(9)], dtype=np.uint64)
+_BY_TEN, _PAIRS = np.uint64(10 << 8 | 1), np.uint64(0x00FF00FF00FF00FF)
+_BY_HUNDRED, _FOURS = np.uint64(100 << 16 | 1), np.uint64(0x0000FFFF0000FFFF)
+_BY_TEN_THOUSAND = np.uint64(10_000 << 32 | 1)
+_2, _3, _4, _5, _6, _7, _8 = (np.uint64(k) for k in range(2, 9))
+_16, _24, _32, _40, _48, _56 = (np.uint64(k) for k in range(16, 64, 8))
+
+
+@borrowing
+def _eight_bytes(text, i):
+    """Return ``text[i:i + 8]`` as a word, the first byte lowest; one load, for an unsigned ``i``."""
+    word = np.uint64(text[i]) | np.uint64(text[i + _ONE]) << _8
+    word |= np.uint64(text[i + _2]) << _16 | np.uint64(text[i + _3]) << _24
+    word |= np.uint64(text[i + _4]) << _32 | np.uint64(text[i + _5]) << _40
+    return word | np.uint64(text[i + _6]) << _48 | np.uint64(text[i + _7]) << _56
+
+
+@borrowing
+def _leading_digits(word):
+    """Return (the number that the leading digits of eight bytes make, how many they are)."""
+    word ^= _ZEROS  # a digit is now 0 to 9, and only then adding 0x76 leaves the byte's high bit clear
+    others = ((word + _SIXES) | word) & _HIGH_BITS
+    n = ((((others & (~others + _ONE)) >> _7) - _ONE & _BYTES) * _BYTES) >> _56  # bytes before the lowest
+    half = _32 - _4 * n  # a shift by all 64 bits, of a word without digits, would be undefined
+    word = word << half << half  # leading zeros instead of what follows
+    word = (word * _BY_TEN >> _8) & _PAIRS
+    word = (word * _BY_HUNDRED >> _16) & _FOURS
+    return word * _BY_TEN_THOUSAND >> _32, n
+
+
 @strict
-def number(text, i):
-    """Read a number at ``text[i]``: (value, first byte after it, whether it is what ``float`` would give).
+def _times_power(m, q):
+    """Return (m * 10**q correctly rounded, True), or (0, False) where only ``float`` can tell."""
+    if m >> np.uint64(53) == np.uint64(0) and -22 <= q <= 22:
+        # both factors are exact, so the one rounding is the right one
+        return float(m) / _EXACT[-q] if q < 0 else float(m) * _EXACT[q], True
+    if m == np.uint64(0):
+        return 0.0, True
+    if _LOWEST <= q <= _HIGHEST:
+        return _scaled(m, q)
+    return 0.0, False
+
+
+@borrowing
+def number(text, start):
+    """Read a number at ``text[start]``: (value, first byte behind it, whether ``float`` gives that value).
 
     ``text`` must hold a byte that no number has, such as a newline, behind the last one to read.
     """
+    size = np.uint64(text.shape[0])
+    i = np.uint64(start)  # unsigned: an index that may count from the end costs a third of the time
     negative = text[i] == _MINUS
-    if negative or text[i] == _PLUS:
-        i += 1
+    i += np.uint64(negative | (text[i] == _PLUS))  # no branch: signs are as good as random
     m = np.uint64(0)
-    digits = 0  # significant ones; 19 always fit 64 bits
-    point = 0
     first = i
-    while _ZERO <= text[i] <= _NINE:
-        m = m * np.uint64(10) + np.uint64(text[i] - _ZERO)
-        digits += m != np.uint64(0)
-        i += 1
-    seen = i - first
-    if text[i] == _DOT:
-        i += 1
-        first = i
-        while _ZERO <= text[i] <= _NINE:
+    c = text[i]
+    while _ZERO <= c <= _NINE:
+        m = m * np.uint64(10) + np.uint64(c - _ZERO)
+        i += _ONE
+        c = text[i]
+    seen = np.int64(i - first)
+    point = np.int64(0)
+    if c == _DOT:
+        i += _ONE
+        begin = i
+        n = _8
+        while n == _8 and i + _8 <= size:
+            digits, n = _leading_digits(_eight_bytes(text, i))
+            m = m * _TENS[n] + digits
+            i += n
+        while n == _8 and _ZERO <= text[i] <= _NINE:
             m = m * np.uint64(10) + np.uint64(text[i] - _ZERO)
-            digits += m != np.uint64(0)
-            i += 1
-        point = i - first
+            i += _ONE
+        point = np.int64(i - begin)
         seen += point
-    if seen == 0 or digits > 19:
-        return 0.0, i, False
+        c = text[i]
+    good = seen > 0
+    if seen > 19:  # 19 always fit 64 bits; zeros in front do not count
+        while text[first] == _ZERO or text[first] == _DOT:
+            seen -= text[first] == _ZERO
+            first += _ONE
+        good = seen <= 19
     q = -point
-    if text[i] == 101 or text[i] == 69:
-        k = i + 1
-        down = text[k] == _MINUS
-        if down or text[k] == _PLUS:
-            k += 1
-        first = k
+    if c == 101 or c == 69:
+        i += _ONE
+        down = text[i] == _MINUS
+        i += np.uint64(down | (text[i] == _PLUS))
+        begin = i
         power = 0
-        while _ZERO <= text[k] <= _NINE:
+        while _ZERO <= text[i] <= _NINE:
             if power < 100_000:
-                power = power * 10 + (text[k] - _ZERO)
-            k += 1
-        if k == first:
-            return 0.0, i, False
-        i = k
+                power = power * 10 + (text[i] - _ZERO)
+            i += _ONE
+        good = good and i > begin
         q += -power if down else power
-    if m == np.uint64(0):
-        value, exact = 0.0, True
-    elif m >> np.uint64(53) == np.uint64(0) and -22 <= q <= 22:
-        # both factors are exact, so the one rounding is the right one
-        value, exact = float(m) / _EXACT[-q] if q < 0 else float(m) * _EXACT[q], True
-    elif _LOWEST <= q <= _HIGHEST:
-        value, exact = _scaled(m, q)
-    else:
-        return 0.0, i, False
-    return -value if negative else value, i, exact
+    value, exact = _times_power(m, q)
+    return -value if negative else value, np.int64(i), good and exact
 
 
 @strict
@@ -171,18 +217,23 @@ def csv_rows(
     slots: Any,
     first: Any,
     numbers: Any,
+    apart: Any,
     spans: Any,
+    lines: Any,
+    starts: Any,
     odd: Any,
     out: Any,
 ) -> Any:
-    """Read rows of ``text[start:end]`` into ``numbers`` and ``spans`` from row ``first`` on.
+    """Read rows of ``text[start:end]``, from row ``first`` of the arrays on.
 
-    Column j goes to ``numbers[row, slots[j]]`` when ``kinds[j]`` is NUMBER. When it is TEXT, (begin, end) of
-    its bytes, counted from ``start``, go to ``spans[row, slots[j]]``; begin is ``-begin - 1`` where doubled
-    quotes stand inside. A number that only Python's ``float`` can judge is listed in ``odd`` as (row,
-    column, begin, end).
+    Column j goes to ``numbers[row, slots[j]]`` when ``kinds[j]`` is NUMBER, to ``apart[slots[j], row]`` when
+    it is APART. When it is TEXT, (begin, end) of its bytes go to ``spans[slots[j], row]``; begin is
+    ``-begin - 1`` where doubled quotes stand inside. A number that only Python's ``float`` can judge is
+    listed in ``odd`` as (row, column, begin, end). The row begins at ``text[starts[row]]``, ``lines[row]``
+    newlines behind ``start``.
     ``final`` says that no bytes follow ``end``; ``text[end]`` and ``text[end + 1]`` must be newlines.
-    ``out`` gets (status, rows filled, next byte to read, length of ``odd``, byte of the error, fields found).
+    ``out`` gets (status, rows filled, byte behind the last row, length of ``odd``, byte of the error, fields
+    found, newlines up to the byte behind the last row).
     """
     p = kinds.shape[0]
     r = first
@@ -191,8 +242,11 @@ def csv_rows(
     status = FULL
     where = 0
     j = 0
+    line = 0
+    done, done_lines = start, 0
     while r < numbers.shape[0]:
         while i < end and (text[i] == _NEWLINE or (text[i] == _RETURN and text[i + 1] == _NEWLINE)):
+            line += text[i] == _NEWLINE
             i += 1
         if i >= end:
             status = MORE
@@ -203,6 +257,7 @@ def csv_rows(
             status = FULL
             break
         status = FULL
+        lines[r], starts[r] = line, row
         j = 0
         while True:
             if j == p:
@@ -211,12 +266,12 @@ def csv_rows(
             kind = kinds[j]
             k = i
             plain = False
-            if kind == NUMBER:
+            if kind == NUMBER or kind == APART:
                 value, k, exact = number(text, i)
                 c = text[k]
-                if exact and (c == delimiter or c == _NEWLINE or (c == _RETURN and text[k + 1] == _NEWLINE)):
-                    numbers[r, slots[j]] = value
-                    plain = True
+                plain = exact and (
+                    c == delimiter or c == _NEWLINE or (c == _RETURN and text[k + 1] == _NEWLINE)
+                )
             if not plain:
                 doubled = False
                 k = i
@@ -224,6 +279,7 @@ def csv_rows(
                     k = i + 1
                     while True:
                         while k < end and text[k] != _QUOTE:
+                            line += text[k] == _NEWLINE
                             k += 1
                         if k + 1 < end and text[k + 1] == _QUOTE:
                             doubled = True
@@ -247,154 +303,82 @@ def csv_rows(
                         close -= 1
                         k -= 1
                 if kind == TEXT:
-                    spans[r, slots[j], 0] = start - begin - 1 if doubled else begin - start
-                    spans[r, slots[j], 1] = close - start
-                elif kind == NUMBER:
+                    spans[slots[j], r, 0] = -begin - 1 if doubled else begin
+                    spans[slots[j], r, 1] = close
+                elif kind != SKIP:
                     while begin < close and text[begin] == _SPACE:
                         begin += 1
                     while begin < close and text[close - 1] == _SPACE:
                         close -= 1
                     value, after, exact = number(text, begin)
-                    if exact and after == close:
-                        numbers[r, slots[j]] = value
-                    else:
+                    if not exact or after != close:
                         odd[n_odd, 0], odd[n_odd, 1], odd[n_odd, 2], odd[n_odd, 3] = r, j, begin, close
                         n_odd += 1
-            if k >= end and not final:
+            if kind == NUMBER:
+                numbers[r, slots[j]] = value
+            elif kind == APART:
+                apart[slots[j], r] = value
+            newline = k + (text[k] == _RETURN)  # if the row ends here
+            if newline >= end and not final:
                 status = MORE
                 break
             j += 1
             if k < end and text[k] == delimiter:
                 i = k + 1
                 continue
-            i = min(k + (2 if text[k] == _RETURN else 1), end)
+            line += newline < end
+            i = min(newline + 1, end)
             break
         if status == FULL and j < p:
             status, where = RAGGED, row
         if status != FULL:
-            i = row
             n_odd = mark
             break
         r += 1
-    out[0], out[1], out[2], out[3], out[4], out[5] = status, r, i, n_odd, where, j
+        done, done_lines = i, line
+    out[0], out[1], out[2], out[3], out[4], out[5], out[6] = status, r, done, n_odd, where, j, done_lines
 
 
 @strict
-def _is_space(c):
-    return c == _SPACE or c == _TAB or c == _RETURN
+def cell_codes(text: Any, spans: Any, first: Any, last: Any, table: Any, codes: Any) -> Any:
+    """Set ``codes`` of rows ``first`` to ``last`` to the numbers of their cells, -1 for an empty one.
 
-
-@strict
-def svmlight_rows(
-    text: Any,
-    start: Any,
-    end: Any,
-    final: Any,
-    first: Any,
-    labels: Any,
-    indptr: Any,
-    indices: Any,
-    values: Any,
-    odd: Any,
-    out: Any,
-) -> Any:
-    """Read rows ``label index:value ... # comment`` of ``text[start:end]`` from row ``first`` on.
-
-    Same conventions as `csv_rows`; ``odd`` lists (row, -1, begin, end) for a label and (row, place in
-    ``values``, begin, end) for a value. ``indices`` are the numbers as they stand in the file. Where a line
-    does not fit, the fifth number of ``out`` is the room it takes.
+    ``spans`` are those that `csv_rows` gave for one column, ``table`` is that of a `Names`. Returns the first
+    row that is not done: before ``last``, the table must grow.
     """
-    r = first
-    i = start
-    n_odd = 0
-    status = FULL
-    where = 0
-    while r < labels.shape[0]:
-        line_end = i
-        while line_end < end and text[line_end] != _NEWLINE:
-            line_end += 1
-        if line_end >= end and (not final or i >= end):
-            status = MORE
-            break
-        stop = i
-        while stop < line_end and text[stop] != _HASH:
-            stop += 1
-        k = i
-        while k < stop and _is_space(text[k]):
-            k += 1
-        if k == stop:
-            i = min(line_end + 1, end)
+    for r in range(first, last):
+        begin, end = spans[r, 0], spans[r, 1]
+        if begin >= 0:
+            codes[r] = enter(text, begin, end, table) if end > begin else -1
+            if end > begin and codes[r] == NO_ROOM:
+                return r
             continue
-        # a pair takes at least three bytes and a blank: room for the whole line, or the caller empties first
-        n = indptr[r]
-        most = (stop - k) // 3 + 2
-        if n + most > values.shape[0] or n_odd + most > odd.shape[0]:
-            status = FULL
-            where = most
-            break
-        mark = n_odd
-        begin = k
-        value, k, exact = number(text, begin)
-        if not exact or not (_is_space(text[k]) or k == stop):
-            k = begin
-            while k < stop and not _is_space(text[k]):
-                k += 1
-            odd[n_odd, 0], odd[n_odd, 1], odd[n_odd, 2], odd[n_odd, 3] = r, -1, begin, k
-            n_odd += 1
-        labels[r] = value
-        previous = np.int64(-1)
-        bad = False
-        while True:
-            while k < stop and _is_space(text[k]):
-                k += 1
-            if k >= stop:
-                break
-            where = k
-            index = np.int64(0)
-            digits = 0
-            while _ZERO <= text[k] <= _NINE and digits < 18:
-                index = index * 10 + np.int64(text[k] - _ZERO)
-                k += 1
-                digits += 1
-            if digits == 0 or text[k] != _COLON:
-                status = QUERY_ID if text[where] == 113 and text[where + 1] == 105 else BAD_PAIR
-                bad = True
-                break
-            if index <= previous:
-                status = UNSORTED
-                bad = True
-                break
-            previous = index
-            begin = k + 1
-            value, k, exact = number(text, begin)
-            if not exact or not (_is_space(text[k]) or k == stop):
-                k = begin
-                while k < stop and not _is_space(text[k]):
-                    k += 1
-                odd[n_odd, 0], odd[n_odd, 1], odd[n_odd, 2], odd[n_odd, 3] = r, n, begin, k
-                n_odd += 1
-            indices[n] = index
-            values[n] = value
+        begin = -begin - 1
+        cell = np.empty(end - begin, dtype=np.uint8)
+        n = 0
+        while begin < end:
+            cell[n] = text[begin]
+            begin += 2 if text[begin] == _QUOTE else 1
             n += 1
-        if bad:
-            n_odd = mark
-            break
-        indptr[r + 1] = n
-        i = min(line_end + 1, end)
-        r += 1
-    out[0], out[1], out[2], out[3], out[4], out[5] = status, r, i, n_odd, where, 0
+        codes[r] = enter(cell, 0, n, table)
+        if codes[r] == NO_ROOM:
+            return r
+    return last
 
 
 @strict
-def number_columns(indices: Any, table: Any, known: Any) -> Any:
-    """Replace each index by its column, giving new ones the next; returns the number of columns known now.
+def newlines(text: Any, begin: Any, end: Any) -> Any:
+    """Return how many newlines ``text[begin:end]`` has."""
+    part = text[begin:end]  # indices from 0 on, which LLVM vectorises: 12 times as fast
+    n = 0
+    for i in range(part.shape[0]):
+        n += part[i] == _NEWLINE
+    return n
 
-    ``table[index]`` is the column of an index, -1 where it was not seen.
-    """
-    for k in range(indices.shape[0]):
-        index = indices[k]
-        if table[index] < 0:
-            table[index] = known
-            known += 1
-        indices[k] = table[index]
-    return known
+
+@strict
+def behind_newline(text: Any, i: Any, end: Any) -> Any:
+    """Return the byte behind the first newline of ``text[i:end]``, ``end`` if it has none."""
+    while i < end and text[i] != _NEWLINE:
+        i += 1
+    return min(i + 1, end)

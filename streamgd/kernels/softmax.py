@@ -590,7 +590,7 @@ STATE = (coordinate.VECTOR, coordinate.MATRIX, coordinate.VECTOR, coordinate.MAT
 TABLE = types.float64[:, :, ::1]
 
 
-@functools.cache
+@coordinate.made_of(coordinate.that_outputs)
 def predict_rows(pieces: Pieces, dtype: str, ndim: int) -> Any:
     """Compiled raw outputs of all rows ``(n, known)``.
 
@@ -627,47 +627,104 @@ def predict_rows(pieces: Pieces, dtype: str, ndim: int) -> Any:
     return bind(predict_rows, signature, pieces.classes, nogil=True, variant=pieces.variant)
 
 
-# -- one mini-batch ----------------------------------------------------------------------------
+# -- mini-batches ------------------------------------------------------------------------------
 
 
 @functools.cache
-def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Any:
-    """Compiled step on the mean gradient of all rows, all or nothing; as `coordinate.learn_batch`.
+def losses(pieces: Pieces) -> Any:
+    """Compiled ``(class_weights, y, z, out)``: as `linear.losses`, of outputs ``z (n, known)``."""
+    sources = fingerprint(())
 
-    ``(hp, weights, slots, charged, scalars, values, index, starts, y, w, r, losses, rates, total,
-    class_weights) -> (status, row)``. ``total`` is scratch
-    ``(columns + 1 + N_LANE_SCRATCH, lanes)``, and all of the ``class_weights`` are known classes'.
+    def losses(class_weights, y, z, out):
+        sources
+        e = np.empty(z.shape[1])
+        for i in range(z.shape[0]):
+            good = abs(y[i]) <= LIMIT
+            for k in range(z.shape[1]):
+                good &= z[i, k] <= LIMIT
+            out[i] = np.nan
+            if good:
+                label = int(y[i])
+                top, rest = shares(z[i], e, z.shape[1])
+                own = margin(z[i], e, top, rest, label) if label < z.shape[1] else UNSEEN
+                out[i] = class_weights[label] * softplus(-own)
+
+    vector = coordinate.VECTOR
+    return bind(losses, (vector, vector, coordinate.MATRIX, vector), (), nogil=True, variant="softmax")
+
+
+def add_rows_body(ndim: int) -> Callable[..., Any]:
+    """Build what adds up rows' gradients; as `linear.add_rows_body`, with ``sums (1 + columns, known)``."""
+    value_at, slot_at = (jitable(function) for function in coordinate.layout(ndim))
+    is_dense = ndim == 2
+
+    def add_rows(values, index, starts, d, first, last, low, high, sums):
+        known = sums.shape[1]
+        for i in range(first, last):
+            g = d[i]
+            bound = 0.0
+            for lane in range(known):
+                bound += abs(g[np.uintp(lane)])
+            if bound == 0.0:  # of a row that was skipped, not all values are numbers
+                continue
+            if low == 0:
+                for lane in range(known):
+                    sums[0, np.uintp(lane)] += g[np.uintp(lane)]
+            begin, n = (i, values.shape[1]) if is_dense else (starts[i], starts[i + 1] - starts[i])
+            for k in range(n):
+                s = slot_at(index, begin, k)
+                if is_dense or low <= s < high:
+                    x = value_at(values, begin, k)
+                    for lane in range(known):
+                        sums[s + np.uintp(1), np.uintp(lane)] += g[np.uintp(lane)] * x
+
+    return add_rows
+
+
+@functools.cache
+def add_rows() -> Any:
+    """Compiled sums of compressed rows' gradients by columns; see `add_rows_body`."""
+    add = inlined(add_rows_body(1))
+    sources = fingerprint(())
+
+    def add_rows(values, index, starts, d, first, last, low, high, sums):
+        sources
+        add(values, index, starts, d, first, last, low, high, sums)
+
+    matrix, words, span = coordinate.MATRIX, coordinate.WORDS, linear.SPAN
+    signature = (coordinate.VECTOR, words, words, matrix, *span, *span, matrix)
+    return bind(add_rows, signature, (), nogil=True, variant="softmax")
+
+
+@coordinate.made_of(coordinate.that_look)
+def derivatives(pieces: Pieces, dtype: str, ndim: int) -> Any:
+    """Compiled derivatives of the loss in each class's output, and their sums; as `linear.derivatives`.
+
+    ``z`` and ``d`` are ``(n, known)``, and a last argument the ``class_weights`` of the known classes.
     """
-    loss_class, optimizer_class, _ = pieces.classes
-    make_loss = loss_class.struct
-    loss_hyper = jitable(take_hyper(loss_class))
-    clip_at = pieces.hyper_starts[-1]
     is_matrix = ndim == 2
     layout = DENSE_ROW if is_matrix else SPARSE_ROW
-    value_at, slot_at = (jitable(function) for function in layout)
+    value_at = jitable(layout[0])
     outputs = inlined(outputs_body(pieces, jitable, layout))
     outputs_ahead = inlined(outputs_body(pieces, jitable, layout, ahead=True))
-    update = inlined(coordinate.update_body(pieces, jitable, EACH_LANE))
-    value = jitable(loss_class.value)
     take_own = jitable(access.TAKE[pieces.n_own])
     store_own = jitable(access.STORE[pieces.n_own])
-    looks_ahead, monitored = optimizer_class.overrides("ahead") or pieces.averaged, pieces.monitored
+    add_rows = inlined(add_rows_body(ndim))
+    looks_ahead = pieces.optimizer.overrides("ahead") or pieces.averaged
     sources = fingerprint(pieces.classes)
 
-    def learn_batch(
-        hp, weights, slots, charged, scalars, values, index, starts, y, w, r, losses, rates, total,
-        class_weights,
+    def derivatives(
+        hp, clip, weights, slots, charged, scalars, values, index, starts, y, w, skip, first, last, z, d,
+        adds, sums, class_weights,
     ):  # fmt: skip
         sources
         known, lanes = class_weights.shape[0], scalars.shape[0]
-        clip = hp[clip_at]
         w_step = 1 if w.shape[0] > 1 else 0
-        total[:] = 0.0
-        columns = total.shape[0] - 1 - f.N_LANE_SCRATCH
-        sums, z, e, d = total[columns], total[columns + 1], total[columns + 2], total[columns + 3]
-        own = total[columns + 4 :]
+        if looks_ahead:
+            scratch = np.empty((N_OWN + 1, lanes))
         count = 0
-        for i in range(y.shape[0]):
+        skipped = 0
+        for i in range(first, last):
             if is_matrix:
                 begin, n = i, values.shape[1]
             else:
@@ -675,69 +732,100 @@ def learn_batch(pieces: Pieces, dtype: str, ndim: int) -> Any:
             size = 0.0
             for k in range(n):
                 size += abs(value_at(values, begin, k))
+            own_z, own_d = z[i], d[i]
             bound = outputs(
-                hp, weights, slots, charged, scalars, scalars, values, begin, index, begin, n, known, z
+                hp, weights, slots, charged, scalars, scalars, values, begin, index, begin, n, known, own_z
             )
             h = w[i * w_step]
+            status = f.OK
             if not (size <= LIMIT):
-                return f.BAD_ROW, i
-            if not (abs(y[i]) <= LIMIT):
-                return f.BAD_TARGET, i
-            if not (0.0 <= h <= LIMIT):
-                return f.BAD_WEIGHT, i
-            if not (bound <= LIMIT):
-                return f.OVERFLOW, i
-            if monitored:
-                losses[i] = np.nan
-            if h != 0.0:
+                status = f.BAD_ROW
+            elif not (abs(y[i]) <= LIMIT):
+                status = f.BAD_TARGET
+            elif not (0.0 <= h <= LIMIT):
+                status = f.BAD_WEIGHT
+            elif not (bound <= LIMIT):
+                status = f.OVERFLOW
+            elif h == 0.0:
+                status = f.NOOP
+            else:
                 label = int(y[i])
-                top, rest = shares(z, e, known)
-                weight = class_weights[label]
-                if monitored:
-                    hp[0] = hp[1] = weight
-                    losses[i] = value(make_loss(*loss_hyper(hp, 0)), 1.0, margin(z, e, top, rest, label))
                 if looks_ahead:
+                    ahead, own = scratch[N_OWN], scratch[:N_OWN]
                     for k in range(known):
                         store_own(own, k, take_own(scalars[k], OPTIMIZER))
                     bound = outputs_ahead(
-                        hp, weights, slots, charged, scalars, own, values, begin, index, begin, n, known, z
+                        hp,
+                        weights,
+                        slots,
+                        charged,
+                        scalars,
+                        own,
+                        values,
+                        begin,
+                        index,
+                        begin,
+                        n,
+                        known,
+                        ahead,
                     )
-                    if not (bound <= LIMIT):
-                        return f.OVERFLOW, i
-                    top, rest = shares(z, e, known)
-                steepest = h * weight
-                if not (steepest <= LIMIT) or not (min(steepest, clip) * (1.0 + size) <= LIMIT):
-                    return f.OVERFLOW, i
+                    top, rest = shares(ahead, own_d, known)
+                else:
+                    top, rest = shares(own_z, own_d, known)
+                steepest = h * class_weights[label]
+                bounded = bound <= LIMIT and steepest <= LIMIT
+                if not (bounded and min(steepest, clip) * (1.0 + size) <= LIMIT):
+                    status = f.OVERFLOW
                 for k in range(known):
-                    d[k] = min(max(steepest * derivative(e, top, rest, k, k == label), -clip), clip)
-                for k in range(n):
-                    x = value_at(values, begin, k)
-                    s = slot_at(index, (begin, 1, 0), k)
-                    for lane in range(known):
-                        total[s, lane] += d[lane] * x
-                for lane in range(known):
-                    sums[lane] += d[lane]
+                    slope = steepest * derivative(own_d, top, rest, k, k == label)
+                    own_d[k] = min(max(slope, -clip), clip)
+            if status == f.OK:
                 count += 1
-        if count == 0:
-            return f.NOOP, 0
-        share = 1.0 / count
+                if adds:
+                    add_rows(values, index, starts, d, i, i + 1, 0, sums.shape[0], sums)
+                continue
+            own_d[:] = 0.0
+            if status < 0:
+                if not skip:
+                    return status, i, count, skipped
+                own_z[:] = np.nan
+                skipped += 1
+        return f.OK, last, count, skipped
+
+    rows = (coordinate.values_type(dtype, ndim), coordinate.WORDS, coordinate.WORDS)
+    given = (coordinate.VECTOR, coordinate.VECTOR, types.boolean, *linear.SPAN)
+    signature = (coordinate.VECTOR, types.float64, *STATE, *rows, *given)
+    made = (coordinate.MATRIX, coordinate.MATRIX, types.boolean, coordinate.MATRIX, coordinate.VECTOR)
+    return bind(derivatives, (*signature, *made), pieces.classes, nogil=True, variant=pieces.variant)
+
+
+@coordinate.made_of(coordinate.that_step)
+def step(pieces: Pieces) -> Any:
+    """Compiled step of each known class; as `linear.step`, with ``sums (1 + columns, known)``."""
+    update = inlined(coordinate.update_body(pieces, jitable, EACH_LANE))
+    take_own = jitable(access.TAKE[pieces.n_own])
+    sources = fingerprint(pieces.classes)
+
+    def step(hp, weights, slots, charged, scalars, sums, count, rates, r):
+        sources
+        known, lanes = sums.shape[1], scalars.shape[0]
+        values = sums.reshape(-1)
         bound = 0.0
-        for s in range(columns + 1):
-            for lane in range(known):
-                bound += abs(total[s, lane])
-                total[s, lane] *= share
+        for k in range(values.shape[0]):
+            bound += abs(values[k])
         if not (bound <= LIMIT):
-            return f.OVERFLOW, -1
-        flat = total.reshape(-1)
+            return f.OVERFLOW
+        share = 1.0 / count
+        for k in range(values.shape[0]):
+            values[k] *= share
         for k in range(known):
             update(
-                hp, weights, slots, charged, scalars[k], take_own(scalars[k], OPTIMIZER), flat, (lanes, k),
-                index, (0, lanes, k), columns, sums[k], 0.0, 0.0, 1.0, 1.0, 1.0, rates[k], r,
+                hp, weights, slots, charged, scalars[k], take_own(scalars[k], OPTIMIZER), values[known:],
+                (known, k), sums, (0, lanes, k), sums.shape[0] - 1, sums[0, k], 0.0, 0.0, 1.0, 1.0, 1.0,
+                rates[k], r,
             )  # fmt: skip
             scalars[k, SAMPLES] += count
-        return f.OK, count
+        return f.OK
 
-    rest = (coordinate.values_type(dtype, ndim), coordinate.WORDS, coordinate.WORDS)
-    more = (coordinate.VECTOR, coordinate.VECTOR, types.int64, coordinate.VECTOR, TABLE, coordinate.MATRIX)
-    signature = (coordinate.VECTOR, *STATE, *rest, *more, coordinate.VECTOR)
-    return bind(learn_batch, signature, pieces.classes, nogil=True, variant=pieces.variant)
+    rest = (coordinate.MATRIX, types.int64, TABLE, types.int64)
+    return bind(step, (coordinate.VECTOR, *STATE, *rest), pieces.classes, nogil=True, variant=pieces.variant)

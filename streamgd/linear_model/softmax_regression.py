@@ -77,12 +77,13 @@ class SoftmaxRegression(LinearLearner, base.MiniBatchClassifier):
 
     _default_loss = CrossEntropy  # type: ignore[assignment]
     _kernels: ClassVar[ModuleType] = softmax
-    _RUNTIME = LinearLearner._RUNTIME | {"_lanes", "_lane_scratch", "_class_weights"}
+    _RUNTIME = LinearLearner._RUNTIME | {"_lanes", "_lane_scratch", "_class_weights", "_last"}
 
     _targets: Classes
     _lanes: int = 4  # classes that there is room for
     _lane_scratch: Floats
     _class_weights: Floats
+    _last: Floats  # raw outputs of the last dict that was learned
 
     def __init__(
         self,
@@ -147,6 +148,7 @@ class SoftmaxRegression(LinearLearner, base.MiniBatchClassifier):
         before = self.__dict__.get("_class_weights", class_weights)
         class_weights[: len(before)] = before
         more = {"_lane_scratch": np.zeros(f.N_LANE_SCRATCH * self._lanes), "_class_weights": class_weights}
+        more["_last"] = np.full(self._lanes, np.nan)
         return super()._new_scratch(capacity) | more
 
     def _make_room_for(self, targets: Classes) -> None:
@@ -176,6 +178,7 @@ class SoftmaxRegression(LinearLearner, base.MiniBatchClassifier):
         control[f.CLASSES], control[f.LANES] = len(self._codes), self._weights.shape[1]
         control[f.LANE_SCRATCH] = self._lane_scratch.ctypes.data
         control[f.CLASS_WEIGHTS] = self._class_weights.ctypes.data
+        control[f.OUTPUTS], control[f.OUTPUT_STEP] = self._last.ctypes.data, len(self._last)
 
     def _commit_targets(self, draft: Classes) -> None:
         n_learned = int((self._scalars[:, SAMPLES] > 0.0).sum())
@@ -224,6 +227,12 @@ class SoftmaxRegression(LinearLearner, base.MiniBatchClassifier):
             code = None  # not hashable: refused by its name
         if self._kernel.call(x, code, w, self._control):
             self._learn_in_python(x, y, w)
+
+    def _last_output(self) -> Floats:
+        return self._last[: len(self._codes)].copy()
+
+    def _keep_output(self, z: Any) -> None:
+        self._last[: np.size(z) if np.ndim(z) else None] = z
 
     def predict_proba_one(self, x: dict[Any, Any]) -> dict[Any, float]:  # type: ignore[override]
         """Predict the probability of each label.
@@ -325,10 +334,13 @@ class SoftmaxRegression(LinearLearner, base.MiniBatchClassifier):
         """
         return self._learn_rows(X, y, w, columns, self._outputs)
 
-    def _batch_arrays(self, n_columns: int, targets: Classes) -> tuple[Floats, ...]:
-        known = len(targets.codes)
-        scratch = np.empty((n_columns + 1 + f.N_LANE_SCRATCH, self._lanes))
-        return self._rates, scratch, self._class_weights[:known]
+    @staticmethod
+    def _flat(state: tuple[Floats, Floats, Floats]) -> tuple[Floats, Floats, Floats]:
+        weights, slots, charged = state
+        return weights.reshape(-1), slots.reshape(len(slots), -1), charged.reshape(-1)
+
+    def _class_factors(self, targets: Classes) -> tuple[Floats, ...]:
+        return (self._class_weights[: len(targets.codes)],)
 
     def predict_proba_many(self, X: Any, *, columns: Sequence[Hashable] | None = None) -> Any:
         """Predict the probabilities of each label for rows ``(n, p)``.

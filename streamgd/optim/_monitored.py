@@ -249,5 +249,8 @@ class RestartOnDrift(Monitored):
             count, total, recent, weight = 0, 0.0, 0.0, 0.0
         return offset, max(wait - self.every, 0), count, total, recent, weight, detector
 
+    def restarted(self, state: DriftState) -> int:
+        return state[0]
+
     def rates(self, state: DriftState, t: NDArray[np.int64]) -> Floats:
         return self.schedule.get_many(np.maximum(t - state[0], 0))

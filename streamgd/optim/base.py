@@ -68,6 +68,10 @@ class Monitored(Scheduler):
     def rates(self, state: Any, t: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the rates at times ``t (n,)`` as long as the state is ``state``."""
 
+    def restarted(self, state: Any) -> int:
+        """Return the time at which the schedule last started again, 0 if it never did."""
+        return 0
+
     def get(self, t: int) -> float:
         return float(self.get_many(np.array([t]))[0])
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._recipe import Kind as Kind
+from .._recipe import Missing as Missing
 from .._rows import SparseRows
 
-Kind: TypeAlias = Literal["number", "boolean", "category"]
-Missing: TypeAlias = Literal["error", "zero", "mean"]
 Position: TypeAlias = dict[str, Any]
 
 
 class InputError(ValueError):
     """A source does not hold what it should; the message names the place and the way out."""
+
+    row: int | None = None  # of the batch in the making, where the rows before it are good
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,273 @@
+"""Rows that come one by one as Python objects: river's streams, generators, lists."""
+
+from __future__ import annotations
+
+import reprlib
+from array import array
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import chain, islice, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _errors, _rows
+from .._errors import InvalidRow, InvalidValue
+from .._rows import SparseRows
+from ._batch import Batch, InputError, Position, Source
+
+Sample = tuple[Any, Any, Any]  # x, y, w
+
+
+class Samples(Source):
+    """Rows of any iterable of ``(x, y)`` or ``(x, y, w)``, with dicts ``x`` of features as river has them.
+
+    Parameters
+    ----------
+    samples
+        What yields the rows: a dataset of river, a list, a generator, what reads a socket. ``w`` is the
+        weight of a row, or what river has in its place, ``{"w": weight}``. It may never end.
+    batch_rows
+        Rows a batch.
+
+    Attributes
+    ----------
+    repeatable
+        Whether there can be another pass: not so for an iterator, such as a generator, which is continued
+        only where it stands, or within the batch before. A position in anything else is reached by
+        skipping the rows before it.
+
+    Raises
+    ------
+    InputError
+        Names the row, counted from 1, and what is wrong with it.
+
+    Examples
+    --------
+    >>> from streamgd import stream
+    >>> rows = [({"age": 31, "member": True}, 0), ({"age": 54, "member": False}, 1)]
+    >>> batch = next(iter(stream.Samples(rows)))
+    >>> batch.columns, batch.X.tolist(), batch.y.tolist()
+    (('age', 'member'), [[31.0, 1.0], [54.0, 0.0]], [0, 1])
+    """
+
+    def __init__(self, samples: Iterable[Any], *, batch_rows: int = 8192) -> None:
+        if batch_rows < 1:
+            raise ValueError(f"batch_rows={batch_rows}: a batch has at least 1")
+        if isinstance(samples, Mapping | str | bytes) or not isinstance(samples, Iterable):
+            raise TypeError(f"samples is {type(samples).__name__}; it must yield rows (x, y) or (x, y, w)")
+        self.batch_rows = batch_rows
+        self.repeatable = not isinstance(samples, Iterator)
+        self._samples = samples
+        self.in_memory = isinstance(samples, Sequence)
+        # where an iterator stands, and the items that it gave last, which can be read again
+        self._row = 0
+        self._last: tuple[int, list[Any]] = (0, [])
+
+    @property
+    def n_rows(self) -> int | None:
+        """Rows that the samples say they have, by ``len`` or as river's datasets do, else None."""
+        if isinstance(self._samples, Sized):
+            return len(self._samples)
+        n = getattr(self._samples, "n_samples", None)
+        return n if isinstance(n, int) else None
+
+    def expected_rows(self, position: Position) -> int | None:
+        """Rows that the samples say they have, else None."""
+        return self.n_rows
+
+    def samples(self, start: Position | None = None) -> Iterator[Sample]:
+        """Yield the rows as ``(x, y, w)``, the objects as they came; w is 1.0 where none was given.
+
+        Parameters
+        ----------
+        start
+            Position of an earlier batch, or ``{"row": n}`` with the number of rows before; by default the
+            beginning.
+        """
+        row = 0 if start is None else start["row"]
+        for at, item in enumerate(self._items(row), row):
+            try:
+                n = len(item)
+            except TypeError:
+                raise _no_sample(item, at) from None
+            if n == 2:
+                x, y = item
+                w: Any = 1.0
+            elif n == 3:
+                x, y, w = item
+                if type(w) is dict:
+                    w = w["w"] if len(w) == 1 and "w" in w else _named_weight(w, at)
+            else:
+                raise _no_sample(item, at)
+            yield x, y, w
+
+    def batches(self, start: Position | None = None) -> Iterator[Batch]:
+        """Yield batches from ``start``, the position of an earlier batch (default: the beginning).
+
+        Rows become a float64 matrix as long as all have the same features in the same order, else
+        `SparseRows`. None is a missing value, NaN.
+        """
+        row = 0 if start is None else start["row"]
+        items = self._items(row)
+        index = _Index()
+        columns: tuple[Hashable, ...] = ()
+        while chunk := self._chunk(items, row):
+            xs, ys, w = _unzipped(chunk, row)
+            X = _matrix(xs, index, row)
+            if len(columns) != len(index):
+                columns = tuple(index)
+            n = len(chunk)
+            y = None if all(value is None for value in ys) else _rows.vector(ys, n, "y")
+            yield Batch(X, y, columns, row, {"row": row + n}, w)
+            row += n
+
+    def _items(self, row: int) -> Iterator[Any]:
+        """Return an iterator over the items behind ``row`` rows."""
+        if self.repeatable:
+            items = iter(self._samples)
+            next(islice(items, row, row), None)  # skips them
+            return items
+        end, last = self._last
+        last = last if end == self._row else []
+        if not 0 <= self._row - row <= len(last):
+            raise InputError(
+                f"the samples come from an iterator, which stands behind row {self._row:,} and cannot be "
+                f"read from behind row {row:,}; pass what can be read again, such as a list or one of "
+                "river's datasets, or an iterator that begins there, without a position"
+            )
+        return chain(last[len(last) - (self._row - row) :], self._counted())
+
+    def _chunk(self, items: Iterator[Any], row: int) -> list[Any]:
+        """Return the next items, the first of which is ``row``."""
+        chunk: list[Any] = []
+        try:
+            chunk.extend(islice(items, self.batch_rows))
+        finally:  # an error, or Ctrl-C, loses none
+            if not self.repeatable and row + len(chunk) == self._row:
+                self._last = (self._row, chunk)
+        return chunk
+
+    def _counted(self) -> Iterator[Any]:
+        for item in self._samples:
+            self._row += 1
+            yield item
+
+
+class _Index(dict[Hashable, int]):
+    """Column by name; a new name gets the next one."""
+
+    def __missing__(self, name: Hashable) -> int:
+        self[name] = column = len(self)
+        return column
+
+
+def _unzipped(
+    chunk: list[Any], row: int
+) -> tuple[Sequence[Mapping[Hashable, Any]], Sequence[Any], NDArray[np.float64] | None]:
+    """Return features, targets and weights of items, the first of which is ``row``."""
+    if not all(issubclass(kind, tuple | list) for kind in set(map(type, chunk))):
+        k = next(k for k, item in enumerate(chunk) if not isinstance(item, tuple | list))
+        raise _no_sample(chunk[k], row + k)
+    sizes = set(map(len, chunk))
+    if sizes == {2}:
+        xs, ys = zip(*chunk, strict=True)
+        w = None
+    elif sizes <= {2, 3}:
+        xs, ys, ws = zip(*(item if len(item) == 3 else (*item, 1.0) for item in chunk), strict=True)
+        w = _weights(ws, row)
+    else:
+        k = next(k for k, item in enumerate(chunk) if len(item) not in (2, 3))
+        raise _no_sample(chunk[k], row + k)
+    if not all(issubclass(kind, dict) for kind in set(map(type, xs))):
+        for k, x in enumerate(xs):
+            if not isinstance(x, Mapping):
+                raise InputError(
+                    f"row {row + k + 1:,}: x is {reprlib.repr(x)} ({type(x).__name__}); the features of a "
+                    "row are a dict by name (rows of numbers in one array: stream.Arrays)"
+                )
+        xs = tuple(map(dict, xs))
+    return xs, ys, w
+
+
+def _no_sample(item: Any, row: int) -> InputError:
+    hint = "; for record batches there is stream.RecordBatches" if hasattr(item, "__arrow_c_array__") else ""
+    return InputError(
+        f"row {row + 1:,} is {reprlib.repr(item)} ({type(item).__name__}); a row is (x, y) or (x, y, w){hint}"
+    )
+
+
+def _named_weight(given: dict[str, Any], row: int) -> Any:
+    """Return the weight in what river calls keyword arguments of ``learn_one``."""
+    for name in given:
+        if name != "w":
+            raise InputError(
+                f"row {row + 1:,} has {name!r} beside x and y; learners know the weight 'w' only"
+            )
+    return given.get("w", 1.0)
+
+
+def _weights(ws: Sequence[Any], row: int) -> NDArray[np.float64]:
+    plain = [_named_weight(w, row + k) if isinstance(w, dict) else w for k, w in enumerate(ws)]
+    weights = np.empty(len(plain))
+    for k, w in enumerate(plain):
+        try:
+            weights[k] = _errors.weight(w)
+        except InvalidRow as error:
+            raise InputError(f"row {row + k + 1:,}: {error}") from error
+    return weights
+
+
+def _matrix(xs: Sequence[Any], index: _Index, row: int) -> NDArray[np.float64] | SparseRows:
+    """Return dicts as rows, the first of which is ``row``; new features get columns."""
+    try:
+        data = np.frombuffer(array("d", list(chain.from_iterable(map(dict.values, xs)))))
+    except (TypeError, ValueError, OverflowError):
+        data = np.array([_number(x, name, row + k) for k, x in enumerate(xs) for name in x])
+    names = tuple(xs[0])
+    if len(index) in (0, len(names)) and all(map(names.__eq__, map(tuple, xs))):
+        if not index:
+            index.update(zip(names, range(len(names)), strict=True))
+        if names == tuple(index):
+            return data.reshape(len(xs), len(names))
+    indices = np.fromiter(map(index.__getitem__, chain.from_iterable(xs)), np.int64, len(data))
+    indptr = np.zeros(len(xs) + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(map(len, xs), np.int64, len(xs)), out=indptr[1:])
+    return SparseRows(data, indices, indptr, len(index))
+
+
+def _number(x: Mapping[Hashable, Any], name: Hashable, row: int) -> float:
+    """Return a feature's value; NaN for None, which the learner refuses, or skips, with its row."""
+    value = x[name]
+    if isinstance(value, str):
+        raise InputError(
+            f"row {row + 1:,}: feature {name!r} is {reprlib.repr(value)}, a string; numbers are needed: "
+            "preprocessing.FeatureEncoder makes a category of it"
+        )
+    try:
+        return _errors.feature(value, name)
+    except InvalidValue:
+        return np.nan
+    except InvalidRow as error:
+        raise InputError(
+            f"row {row + 1:,}: {error}; preprocessing.FeatureEncoder makes categories of strings"
+        ) from error
+
+
+def to_dicts(batch: Batch) -> Iterator[dict[Hashable, float]]:
+    """Yield the rows of a batch as dicts, as `learn_one` and models of river take them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from streamgd import stream
+    >>> batch = next(iter(stream.Arrays(np.eye(2), columns=["a", "b"])))
+    >>> list(stream.to_dicts(batch))
+    [{'a': 1.0, 'b': 0.0}, {'a': 0.0, 'b': 1.0}]
+    """
+    names, X = batch.columns, batch.X
+    if not isinstance(X, SparseRows):
+        return (dict(zip(names, values, strict=True)) for values in X.tolist())
+    present = list(map(names.__getitem__, X.indices.tolist()))
+    data = X.data.tolist()
+    return (dict(zip(present[i:j], data[i:j], strict=True)) for i, j in pairwise(X.indptr.tolist()))

@@ -1,0 +1,248 @@
+"""The ways to learn from rows: one update a row, a mini-batch or an epoch, compiled or as river does."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._errors import InvalidRow
+from .._gradient import MOST_ROWS
+from .._learner import LinearLearner
+from ..stream import Batch
+from ..stream._samples import to_dicts
+from ._cursor import Dicts
+
+Floats = NDArray[np.float64]
+BatchSize = int | Literal["all"]
+
+
+class Driver(ABC):
+    """Makes a model learn, and tells what it predicted before."""
+
+    multiple = 1  # rows are wanted in multiples of this
+    n_updates = 0
+    done = 0  # of the rows given last, those behind us: all, unless there was an error or Ctrl-C
+    pending = False  # whether rows were seen whose update is still to come
+
+    @abstractmethod
+    def learn(self, rows: Any) -> tuple[Any, Any]:
+        """Learn rows; return targets, and outputs or answers made before each update.
+
+        An `InvalidRow` has the position of the row, and ``outputs`` of those before it that count.
+        """
+
+    def end_epoch(self) -> None:  # noqa: B027  most have nothing to do
+        """Do what is left to do at the end of an epoch."""
+
+
+def driver(model: Any, batch_size: BatchSize, threads: int, ask: str, dicts: bool) -> Driver:
+    """Return the way to learn: rows come as dicts if ``dicts``; ``ask`` is what river's models are asked."""
+    if isinstance(model, LinearLearner):
+        if batch_size == 1:
+            return SampleBySample(model) if dicts else RowByRow(model)
+        return FullBatch(model, threads) if batch_size == "all" else MiniBatches(model, batch_size, threads)
+    if batch_size == 1:
+        return AnyModel(model, ask)
+    if batch_size == "all" or not hasattr(model, "learn_many"):
+        raise ValueError(
+            f"batch_size={batch_size!r}: {type(model).__name__} "
+            + ("has no learn_many; " if batch_size != "all" else "takes no step on the sum of all rows; ")
+            + "use batch_size=1, or a learner of streamgd"
+        )
+    return Frames(model, batch_size, ask)
+
+
+class _Compiled(Driver):
+    def __init__(self, model: LinearLearner) -> None:
+        self._model = model
+        self._before = model.n_updates
+
+    @property
+    def n_updates(self) -> int:  # type: ignore[override]
+        """Updates so far."""
+        return self._model.n_updates - self._before
+
+
+class RowByRow(_Compiled):
+    """One update a row, in one compiled pass over an array."""
+
+    def learn(self, rows: Batch) -> tuple[Any, Any]:
+        self._model._row_reached = 0
+        try:
+            return rows.y, self._model.predict_learn_rows(rows.X, rows.y, rows.w, columns=rows.columns)
+        finally:
+            self.done = self._model._row_reached
+
+
+class SampleBySample(_Compiled):
+    """One update a dict."""
+
+    def learn(self, rows: Dicts) -> tuple[Any, Any]:
+        learn, output = self._model.learn_one, self._model._last_output
+        outputs: list[Any] = []
+        before = self._model.n_samples
+        try:
+            for x, y, w in rows.samples:
+                learn(x, y, w)
+                outputs.append(output())
+        except InvalidRow as error:
+            bad = error.at(len(outputs))
+            bad.outputs = _of_samples(outputs)
+            raise bad from error
+        finally:
+            self.done = len(outputs)
+            if self.done < len(rows):  # Ctrl-C may come when a row is learned, and its output is not read
+                known = [
+                    not np.isnan(z).any() and w != 0
+                    for z, (*_, w) in zip(outputs, rows.samples, strict=False)
+                ]
+                self.done += self._model.n_samples - before > sum(known)
+        return rows.y, _of_samples(outputs)
+
+
+def _of_samples(outputs: list[Any]) -> Floats:
+    """Join the outputs of single samples: numbers, or one for each class that was known."""
+    if outputs and isinstance(outputs[0], np.ndarray):
+        return stacked([z[np.newaxis] for z in outputs])
+    return np.array(outputs, dtype=np.float64)
+
+
+class MiniBatches(_Compiled):
+    """One update a mini-batch, on its mean gradient."""
+
+    def __init__(self, model: LinearLearner, size: int, threads: int) -> None:
+        super().__init__(model)
+        self.multiple, self._threads = size, threads
+
+    def learn(self, rows: Batch) -> tuple[Any, Any]:
+        outputs: list[Floats] = []
+        self.done = 0
+        for lo in range(0, len(rows), self.multiple):
+            hi = min(lo + self.multiple, len(rows))
+            X, y, w = rows.part(lo, hi)
+            before = self._model.n_updates
+            try:
+                z = self._model.predict_learn_many(
+                    X, y, 1 if w is None else w, columns=rows.columns, threads=self._threads
+                )
+            except InvalidRow as error:
+                bad = type(error)(str(error).removeprefix(f"row {error.row}: ")).at(lo + (error.row or 0))
+                bad.outputs = stacked(outputs)
+                raise bad from error
+            except BaseException:
+                self.done = hi if self._model.n_updates > before else lo
+                raise
+            outputs.append(z)
+            self.done = hi
+        return rows.y, stacked(outputs)
+
+
+class FullBatch(_Compiled):
+    """One update an epoch, on the mean gradient of all its rows, which need not be in memory."""
+
+    def __init__(self, model: LinearLearner, threads: int) -> None:
+        super().__init__(model)
+        self.multiple, self._threads = MOST_ROWS, threads  # whole blocks: sums do not depend on the source
+        self._gradient: Any = None
+
+    @property
+    def pending(self) -> bool:  # type: ignore[override]
+        """Whether rows were seen whose update is still to come."""
+        return self._gradient is not None
+
+    def learn(self, rows: Batch) -> tuple[Any, Any]:
+        self.done = 0
+        if self._gradient is None:
+            self._gradient = self._model.accumulate()
+        w = 1 if rows.w is None else rows.w
+        z = self._gradient.add(rows.X, rows.y, w, columns=rows.columns, threads=self._threads)
+        self.done = len(rows)
+        return rows.y, z
+
+    def end_epoch(self) -> None:
+        gradient, self._gradient = self._gradient, None
+        if gradient is not None:
+            gradient.step()
+
+
+class AnyModel(Driver):
+    """One update a dict, for whatever has river's interface."""
+
+    def __init__(self, model: Any, ask: str) -> None:
+        self._model = model
+        self._ask = getattr(model, "predict_proba_one" if ask == "proba" else "predict_one")
+
+    def learn(self, rows: Batch | Dicts) -> tuple[Any, Any]:
+        samples = rows.samples if isinstance(rows, Dicts) else list(_triples(rows))
+        answers = []
+        self.done = 0
+        for x, y, w in samples:
+            answers.append(self._ask(x))
+            if w == 1.0:
+                self._model.learn_one(x, y)
+            elif w:
+                self._model.learn_one(x, y, w=w)
+            self.done += 1
+            self.n_updates += w != 0
+        return [y for _, y, _ in samples], answers
+
+
+class Frames(Driver):
+    """One update a mini-batch, through river's ``learn_many`` and a DataFrame."""
+
+    def __init__(self, model: Any, size: int, ask: str) -> None:
+        self._model, self.multiple = model, size
+        self._proba = ask == "proba"
+
+    def learn(self, rows: Batch) -> tuple[Any, Any]:
+        answers: list[Any] = []
+        self.done = 0
+        for lo in range(0, len(rows), self.multiple):
+            hi = min(lo + self.multiple, len(rows))
+            X, y, w = rows.part(lo, hi)
+            X, y = _frame(X, y, rows.columns)
+            if self._proba:
+                answers += self._model.predict_proba_many(X).to_dict(orient="records") or [{}] * len(y)
+            else:
+                answers += list(self._model.predict_many(X)) or [None] * len(y)
+            if w is None:
+                self._model.learn_many(X, y)
+            else:
+                self._model.learn_many(X, y, w=w)
+            self.done = hi
+            self.n_updates += 1
+        return rows.y, answers
+
+
+def _frame(X: Any, y: Any, columns: Sequence[Hashable]) -> tuple[Any, Any]:
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError("river's learn_many takes DataFrames: pip install pandas") from error
+    if not isinstance(X, np.ndarray):
+        raise ValueError(
+            "mini-batches of river's models are DataFrames, and these rows are sparse (categories or many "
+            "features): use batch_size=1, or a learner of streamgd"
+        )
+    return pd.DataFrame(X, columns=list(columns)), pd.Series(y)
+
+
+def _triples(rows: Batch) -> Iterator[tuple[Any, Any, float]]:
+    weights = [1.0] * len(rows) if rows.w is None else rows.w.tolist()
+    return zip(to_dicts(rows), np.asarray(rows.y).tolist(), weights, strict=True)
+
+
+def stacked(outputs: Sequence[Floats]) -> Floats:
+    """Join raw outputs; minus infinity for the classes that the earlier of them did not know yet."""
+    if not outputs:
+        return np.empty(0)
+    if outputs[0].ndim == 2:
+        width = outputs[-1].shape[1]
+        if outputs[0].shape[1] < width:
+            gaps = [[(0, 0), (0, width - z.shape[1])] for z in outputs]
+            outputs = [np.pad(z, gap, constant_values=-np.inf) for z, gap in zip(outputs, gaps, strict=True)]
+    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
