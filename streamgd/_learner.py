@@ -538,10 +538,13 @@ class LinearLearner(CompiledModel):
 
     # -- what drivers ask for ------------------------------------------------------------------
 
-    def _losses_of(self, y: Any, z: Floats) -> Floats:
-        """Losses ``(n,)`` of raw outputs, before sample weights; NaN where output or label is none."""
+    def _losses_of(self, y: Any, z: Floats, known: Any = None) -> Floats:
+        """Losses ``(n,)`` of raw outputs, before sample weights; NaN where output or label is none.
+
+        ``known`` are the targets of a gradient whose step is still to come, the model's if None.
+        """
         targets = _rows.vector(y, len(z), "y")
-        known = self._targets.copy()
+        known = (self._targets if known is None else known).copy()
         codes = known.encode(targets, lambda _: False)
         if isinstance(known, Classes):
             strange = np.fromiter((label not in known.codes for label in targets.tolist()), bool, len(z))

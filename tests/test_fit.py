@@ -404,6 +404,16 @@ def test_progressive_loss_and_accuracy(table):
     np.testing.assert_allclose(history.epoch_losses, [np.mean(losses)], rtol=1e-9)
 
 
+@pytest.mark.parametrize("batch_size", [N, "all"])
+def test_first_losses_know_the_labels_that_the_step_will_learn(table, batch_size):
+    """All predictions are those of the first intercept, 2; by far not every row is negative."""
+    model = linear_model.LogisticRegression(optim.SGD(0.1), intercept_init=2.0)
+    history = silent(model, table.X, np.where(table.y, "yes", "no"), batch_size=batch_size)
+    positive = np.where(table.y, "yes", "no") != ("yes" if table.y[0] else "no")  # the second one seen
+    losses = np.where(positive, np.log1p(np.exp(-2.0)), np.log1p(np.exp(2.0)))
+    assert history.columns["loss"][-1] == pytest.approx(losses.mean(), rel=1e-12)
+
+
 def test_loss_is_before_weighting(line):
     a = silent(regression(), line.X, line.y, np.full(N, 0.0))
     assert a.columns["loss"][-1] == pytest.approx(np.mean(line.y**2))

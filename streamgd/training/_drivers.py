@@ -35,6 +35,11 @@ class Driver(ABC):
         An `InvalidRow` has the position of the row, and ``outputs`` of those before it that count.
         """
 
+    @property
+    def targets(self) -> Any:
+        """What knows the labels of an update that is still to come; None: the model does."""
+        return None
+
     def end_epoch(self) -> None:  # noqa: B027  most have nothing to do
         """Do what is left to do at the end of an epoch."""
 
@@ -153,6 +158,11 @@ class FullBatch(_Compiled):
     def pending(self) -> bool:  # type: ignore[override]
         """Whether rows were seen whose update is still to come."""
         return self._gradient is not None
+
+    @property
+    def targets(self) -> Any:
+        """What knows the labels of an update that is still to come; None: the model does."""
+        return None if self._gradient is None else self._gradient._targets
 
     def learn(self, rows: Batch) -> tuple[Any, Any]:
         self.done = 0

@@ -23,6 +23,7 @@ from .callbacks import Callback, Hooks
 
 _CHUNK = 1 << 16  # rows between two looks at the clock
 _POINTS = 128  # of a history, where the number of rows is known
+_SPREAD = 64  # from so many times 256 rows on points lie ever further apart: each costs time
 
 
 class Run:
@@ -128,13 +129,15 @@ class Run:
                 self._end_epoch(hooks)
             if self.samples >= self.history.due:
                 self._recorder.point(self._driver, self.epoch, self.seconds)
+                self.history.interval = max(self.history.interval, self.samples // _SPREAD)
             hooks.on_rows(self)
             plan.check(self)
 
     def _learn(self, rows: Any) -> None:
         seen = self.samples
         try:
-            self._recorder.rows(*self._driver.learn(rows))
+            y, outputs = self._driver.learn(rows)
+            self._recorder.rows(y, outputs, self._driver.targets)
         except InvalidRow as error:
             if error.row is None:  # not of one row: a whole column is wrong
                 raise

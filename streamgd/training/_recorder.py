@@ -62,13 +62,16 @@ class Recorder:
         """Where the sums of losses stand."""
         return self._total, self._count
 
-    def rows(self, y: Any, outputs: Any) -> None:
-        """Take in rows that were learned: targets, and outputs or answers made before each update."""
+    def rows(self, y: Any, outputs: Any, targets: Any = None) -> None:
+        """Take in rows that were learned: targets, and outputs or answers made before each update.
+
+        ``targets`` knows their labels, where the model will learn them with a step still to come.
+        """
         n = len(y)
         self.samples += n
         if self._compiled:
             y = vector(y, n, "y")
-            self.losses = self._model._losses_of(y, outputs)
+            self.losses = self._model._losses_of(y, outputs, targets)
             known = self.losses[~np.isnan(self.losses)]
             self._total += float(known.sum())
             self._count += len(known)
