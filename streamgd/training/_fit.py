@@ -274,8 +274,8 @@ def fit(
         Limits of this run. The last chunk is finished, so seconds are exceeded a little.
     threads
         Threads that share the gradient of a mini-batch; results do not depend on it. It pays for large
-        batches of rows with many features or classes (1.3 to 1.4 times with two), not for 30 features. (Files are read ahead in a thread of their own anyway, where there
-        is a second core.)
+        batches of rows with many features or classes (1.3 to 1.4 times with two), not for 30 features.
+        (Files are read ahead in a thread of their own anyway, where there is a second core.)
     progress
         Show a progress bar, if standard error is a terminal.
     start
