@@ -117,9 +117,7 @@ def readme_table(results: list[dict[str, Any]]) -> str:
             ours = f"{seconds_as_text(row['ours'])}/{row['unit']}"
             lines.append(f"| {row['name']} | {ours} | {peer} | {ratio_as_text(row['ratio'])} |")
     machines = sorted({machine_as_text(result["machine"]) for result in results})
-    notes = (
-    notes = "Medians; both sides run in turn on one core (those of `fit` on all), after their "
-    notes += "results were found equal. "
-    notes += "equal. "
+    notes = "Medians; both sides run in turn on one core (those of `fit` on all), after their results "
+    notes += "were found equal. "
     notes += "Command: `python benchmarks/run.py`; all rows: `benchmarks/results/`. "
     return "\n".join([*lines, "", notes + " ".join(machines)])
