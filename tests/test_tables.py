@@ -568,7 +568,7 @@ def test_a_source_that_is_left_early_leaves_no_thread(tmp_path, monkeypatch):
     batches = iter(Parquet(save(single(1000), tmp_path / "a.parquet", 100), "y", 10))
     next(batches)
     batches.close()
-    assert not [t for t in threading.enumerate() if "streamgd" in t.name]
+    assert not [t for t in threading.enumerate() if "read ahead" in t.name]
 
 
 # -- frames -------------------------------------------------------------------------------
