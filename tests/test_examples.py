@@ -52,7 +52,7 @@ SHOWS = {
         r"batch_size all +30 x +1 \[ 2\.0004 -0\.9927  0\.5002  3\.0063\] 30 updates",
         r"epochs +\d+ x 20 iterations",
         "stopped +early stopping: loss",
-        r"179 +180000 +9 +2\.51 +0\.78",
+        r"\d+ +180000 +9 +2\.51 +0\.78",
     ],
     "endless": [
         "power cut at row 23,456: 2 epochs of 10,000 rows were done",
