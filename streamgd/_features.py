@@ -61,8 +61,11 @@ from ._jit import (
     TARGETS, SAMPLE_WEIGHTS, WEIGHT_STEP, OUTPUTS, SKIP, RELEASE,
     CLASSES, LANES,  # of a learner of several classes: how many are known, and how many there is room for
     CLASS_WEIGHTS, LANE_SCRATCH, OUTPUT_STEP,  # addresses; columns of a job's outputs, 0: not kept
-) = range(56)  # fmt: skip
-N_WORDS = 56
+    WEIGHING, FACTORS,  # addresses: the class weight's numbers, and what labels are multiplied by
+    COUNTS, NEW_COUNTS, CODES, RECENT, N_RECENT,  # of samples by class, scratch for them; the window
+    MADE,  # of a job: address of flags, 1 for a synthetic row; 0: there are none
+) = range(64)  # fmt: skip
+N_WORDS = 64
 N_LANE_SCRATCH = 8  # floats a lane that kernels work on
 
 # Layouts of a job's rows.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from . import _features as f
 from . import _rows
 from ._errors import overflow
+from .kernels import class_weights
 
 if TYPE_CHECKING:
     from ._learner import LinearLearner
@@ -118,6 +119,7 @@ class Gradient:
         self._targets = self._model._targets
         self._n_rows = self._n_skipped = 0
         self._losses: list[Floats] = []
+        self._counted: tuple[Floats, Words, Floats] | None = None  # the class weight's counts with rows added
         self._y_name: Any = None
 
     @property
@@ -183,7 +185,15 @@ class Gradient:
         scalars = self._model._scalars
         return scalars[: len(self._seen[1])] if scalars.ndim == 2 else scalars
 
-    def _add(self, X: Any, y: Any, w: Any, columns: Sequence[Hashable] | None, threads: int) -> Floats:
+    def _add(
+        self,
+        X: Any,
+        y: Any,
+        w: Any,
+        columns: Sequence[Hashable] | None,
+        threads: int,
+        made: NDArray[np.bool_] | None = None,
+    ) -> Floats:
         model = self._model
         if type(threads) is not int or threads < 1:
             raise ValueError(f"threads={threads!r}: it must be an int of at least 1")
@@ -202,7 +212,16 @@ class Gradient:
             if model._pieces.is_matrix and where is not None:
                 rows, where = _rows.in_slots(rows, where, self._names), None
             model._make_room_for(draft)
-            z, sums, answers = self._sum(rows, where, codes, h, draft, threads)
+            left_out = np.zeros(rows.n, dtype=bool) if made is None else made
+            while True:
+                counts, weighted = self._weigh(codes, h, left_out, len(draft.known))
+                z, sums, answers = self._sum(rows, where, codes, weighted, draft, threads)
+                if counts is None or any(status != f.OK for status, *_ in answers):
+                    break
+                skipped = np.isnan(z if z.ndim == 1 else z.sum(axis=1)) & ~left_out
+                if not skipped.any():
+                    break
+                left_out = left_out | skipped  # they are not learned, so they do not count
             for status, row, _, _ in answers:
                 if status != f.OK:
                     raise model._refused(status, row, rows, targets, h, self._targets)
@@ -210,15 +229,32 @@ class Gradient:
         except BaseException:
             self._names, self._slots, self._same, self._n_new = before
             raise
+        if losses and made is not None:
+            losses[0][made] = np.nan
         if losses:
             losses[0][(h == 0.0) if len(h) > 1 else np.full(rows.n, h[0] == 0.0)] = np.nan
-        self._sums, self._targets = sums, draft
+        self._sums, self._targets, self._counted = sums, draft, counts
         for _, _, count, skipped in answers:
             self._n_rows += count
             self._n_skipped += skipped
         self._losses += losses
         self._y_name = getattr(y, "name", None)
         return z
+
+    def _weigh(
+        self, codes: Floats, h: Floats, left_out: NDArray[np.bool_], n_labels: int
+    ) -> tuple[tuple[Floats, Words, Floats] | None, Floats]:
+        """Return the counts of classes after these rows, and the rows' weights times their classes'."""
+        model = self._model
+        if model.class_weight is None:
+            return None, h
+        now = self._counted or (model._class_counts, model._recent_codes, model._recent)
+        counts, window = np.zeros_like(model._class_counts), (now[1].copy(), now[2].copy())
+        counts[:, : now[0].shape[1]] = now[0]
+        new, out = np.zeros(n_labels), np.empty(len(codes))
+        weigh = class_weights.weigh_rows(type(model.class_weight))
+        weigh.call(model._weighing, model._factors, counts, *window, new, codes, h, left_out, out)
+        return (counts, *window), out
 
     def _used(self, rows: _rows.Rows) -> _rows.Rows:
         """Return compressed rows with only the columns that they have values in, and new ones.
@@ -413,6 +449,9 @@ class Gradient:
             slots = self._slots
             model._weights[slots], model._slots[:, slots], model._charged[slots] = state
         model.n_invalid += self._n_skipped
+        if self._counted is not None:
+            counts, model._recent_codes[:], model._recent[:] = self._counted
+            model._class_counts[:, : counts.shape[1]] = counts
         model._clock_jumped()
         model._commit_targets(self._targets)
         model._y_name = self._y_name

@@ -23,6 +23,7 @@ from .kernels import linear
 
 CHUNK = 1 << 23  # values a kernel reads before it returns to Python: some 20 to 50 ms
 ONE = np.ones(1)
+ONE_MADE = np.ones(1, dtype=np.int64)
 NO_COLUMNS: tuple[Sequence[Hashable], NDArray[np.int64], bool] = ((), np.zeros(0, dtype=np.int64), True)
 
 
@@ -301,7 +302,11 @@ class LinearLearner(CompiledModel):
                 draft.encode(y[:row], self._counts(rows, w))
                 draft.code(y[row])
             elif status == f.BAD_WEIGHT:
-                weight(float(w[row if len(w) > 1 else 0]))
+                own = weight(float(w[row if len(w) > 1 else 0]))
+                raise InvalidValue(
+                    f"the class weight of {y[row]!r} times the sample's weight {own:g} is no finite number "
+                    f"of at least 0; see {self.class_weight!r}"
+                )
             elif status == f.BAD_ROW:
                 names = self._column_names(rows)
                 if rows.values.ndim == 2:
@@ -363,8 +368,12 @@ class LinearLearner(CompiledModel):
         w: Any,
         columns: Sequence[Hashable] | None,
         outputs: Callable[[int, Any], Floats],
+        made: NDArray[np.int64] | None = None,
     ) -> Floats:
-        """Learn from each row in turn; return the array made by ``outputs``, filled."""
+        """Learn from each row in turn; return the array made by ``outputs``, filled.
+
+        ``made (n,)`` is 1 where a row is synthetic: no class weight counts it, and no schedule sees its loss.
+        """
         rows = _rows.rows(X, columns)
         targets = _rows.vector(y, rows.n, "y")
         h = self._weights_of(w, rows.n)
@@ -378,7 +387,7 @@ class LinearLearner(CompiledModel):
             out = outputs(rows.n, draft)
             try:
                 self._make_room_for(draft)
-                status, row = self._learn_normalised(rows, codes, h, out)
+                status, row = self._learn_normalised(rows, codes, h, out, made)
             except BaseException:
                 if self.n_samples == samples_before:
                     self._forget_rows(n_before)
@@ -426,7 +435,9 @@ class LinearLearner(CompiledModel):
         self._last_columns = None
         self._forget_features(n)
 
-    def _learn_normalised(self, rows: _rows.Rows, y: Floats, w: Floats, out: Floats) -> tuple[int, int]:
+    def _learn_normalised(
+        self, rows: _rows.Rows, y: Floats, w: Floats, out: Floats, made: NDArray[np.int64] | None
+    ) -> tuple[int, int]:
         """Run the kernel over all rows; return its last status and the row where it stopped."""
         self._row_reached = 0
         slots, same = self._column_slots(rows)
@@ -439,6 +450,8 @@ class LinearLearner(CompiledModel):
             state = self._state_of(slots)
             job.use_state(*state)
         job.go_through(rows, y, w, out)
+        if made is not None:
+            job.point(f.MADE, made)
         job.words[f.SKIP] = self.on_invalid == "skip"
         job.words[f.RELEASE] = 1
         chunk = max(1, CHUNK * rows.n // max(1, rows.values.size))
@@ -461,6 +474,35 @@ class LinearLearner(CompiledModel):
     def learn_rows(self, X: Any, y: Any, w: Any = None, *, columns: Sequence[Hashable] | None = None) -> None:
         """Learn from each row in turn, as `learn_one`; see `predict_learn_rows` for the parameters."""
         self.predict_learn_rows(X, y, w, columns=columns)
+
+    # -- synthetic rows ------------------------------------------------------------------------
+
+    def _learn_made_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
+        """Learn from a synthetic sample: no class weight counts or weighs it, no schedule sees its loss."""
+        with self._lock:
+            self._control[f.MADE] = ONE_MADE.ctypes.data
+            try:
+                self.learn_one(x, y, w)
+            finally:
+                self._control[f.MADE] = 0
+
+    def _learn_made(
+        self, X: Any, y: Any, w: Any, made: Any, *, columns: Sequence[Hashable] | None = None
+    ) -> Floats:
+        """As `predict_learn_rows`, with synthetic rows where ``made (n,)`` is true."""
+        flags = np.ascontiguousarray(made, dtype=np.int64)
+        return self._learn_rows(X, y, w, columns, self._outputs, _rows.vector(flags, len(y), "made"))
+
+    def _learn_made_many(
+        self, X: Any, y: Any, w: Any, made: Any, *, columns: Sequence[Hashable] | None = None
+    ) -> Floats:
+        """As `predict_learn_many`, with synthetic rows where ``made (n,)`` is true."""
+        gradient = Gradient(self)
+        with self._exclusive():
+            z = gradient._add(X, y, w, columns, 1, np.asarray(made, dtype=bool))
+            gradient._step()
+            gradient._report()
+        return z
 
     # -- mini-batches --------------------------------------------------------------------------
 

@@ -20,9 +20,10 @@ from ._rates import Timed
 from ._targets import Classes, Labels, Numbers
 from .kernels import lanes
 from .kernels.pieces import AVERAGED, INTERCEPT, N_LOSSES, OPTIMIZER, PENALTY, PENALTY_2, SAMPLES, Pieces, T
-from .optim import SGD, _accept, initializers, penalties
+from .optim import SGD, _accept, class_weights, initializers, penalties
 from .optim.averager import Averager
 from .optim.base import Initializer, Loss, Optimizer, Penalty
+from .optim.class_weights import ClassWeight
 
 Floats = NDArray[np.float64]
 
@@ -58,10 +59,11 @@ class CompiledModel(Timed):
 
     PARAMETERS: ClassVar[frozenset[str]] = frozenset(
         {"optimizer", "loss", "l2", "l1", "intercept_lr", "clip_gradient", "initializer", "on_invalid"}
-        | {"penalty", "late"}
+        | {"penalty", "late", "class_weight"}
     )
     _RUNTIME: ClassVar[frozenset[str]] = frozenset(
         {"_hp", "_rule_hp", "_bound_rule", "_bound_penalty", "_rates", "_given"}
+        | {"_weighing", "_factors", "_new_counts"}
         | {"_scratch", "_scratch_slots", "_lock", "_last_columns", "_configured", "_row_reached"}
     )
     _default_loss: ClassVar[type[Loss]]
@@ -76,6 +78,7 @@ class CompiledModel(Timed):
     clip_gradient: float
     initializer: Initializer
     on_invalid: Literal["raise", "skip"]
+    class_weight: ClassWeight | None
     # What kernels were last bound to; the parameters are ahead of it while they change.
     _pieces: Pieces
     _bound_rule: Optimizer
@@ -85,6 +88,13 @@ class CompiledModel(Timed):
     _weights: Floats
     _slots: Floats
     _charged: Floats
+    _class_counts: Floats  # see `kernels.class_weights`, as for the next five
+    _recent_codes: NDArray[np.int64]
+    _recent: Floats
+    _weighing: Floats
+    _factors: Floats
+    _new_counts: Floats
+    _lanes: int = 2  # classes that there is room for
     _scratch: Floats
     _scratch_slots: NDArray[np.int64]
 
@@ -102,6 +112,7 @@ class CompiledModel(Timed):
         late: Literal["global", "fresh"],
         on_invalid: Literal["raise", "skip"],
         targets: Numbers | Labels | Classes,
+        class_weight: Any = None,
     ) -> None:
         self._configured = False
         self.optimizer = SGD(0.01) if optimizer is None else optimizer
@@ -115,6 +126,7 @@ class CompiledModel(Timed):
         self.late = late
         self.initializer = initializers.Zeros() if initializer is None else initializer
         self.on_invalid = on_invalid
+        self.class_weight = class_weight
         self.n_invalid = 0
         self._targets = targets
         self._features = f.Features()
@@ -123,6 +135,8 @@ class CompiledModel(Timed):
         self._pieces = self._chosen_pieces()
         for name, shape in self._state_shapes(self._pieces, 0).items():
             self.__dict__[name] = np.zeros(shape)
+        self._class_counts = np.zeros((2, 0))
+        self._recent_codes, self._recent = np.zeros(2, dtype=np.int64), np.zeros(0)
         self._scalars[..., INTERCEPT] = self.intercept_init
         self._start()
 
@@ -178,6 +192,8 @@ class CompiledModel(Timed):
             return value if value == "optimizer" else _accept.scheduler(value, what)
         if name == "penalty":
             return value if value is None else _accept.penalty(value, what)
+        if name == "class_weight":
+            return class_weights.of(value, what)
         if name == "late":
             if value not in ("global", "fresh"):
                 raise ValueError(f"{what}: got {value!r}; it is 'global' or 'fresh'")
@@ -233,6 +249,7 @@ class CompiledModel(Timed):
             intercept=rule.intercept_feature or self.intercept_lr == "optimizer",
             fresh=self.late == "fresh",
             monitored=self._window() > 0,
+            class_weight=None if self.class_weight is None else type(self.class_weight),
         )
 
     def _state_shapes(self, pieces: Pieces, n: int) -> dict[str, tuple[int, ...]]:
@@ -263,6 +280,7 @@ class CompiledModel(Timed):
         if changes:
             new |= self._state_for(pieces, penalty, new["_hp"])
         new |= self._monitors(restarts, new.get("_scalars", self._scalars))
+        new |= self._counting(changes)
         if isinstance(self._targets, Numbers):
             new["_targets"] = Numbers(self.loss.lowest)
         previous = [self.__dict__.get(name) for name in new]
@@ -273,6 +291,23 @@ class CompiledModel(Timed):
             self._publish()
         self._control[f.N_RATES] = 0
         del previous  # alive until the control block had the new ones
+
+    def _counting(self, changes: bool) -> dict[str, NDArray[Any]]:
+        """Return the class weight's numbers, and new counts if they are made in another way."""
+        rule = self.class_weight
+        self._label_factors(self._targets)  # which may fail
+        before = self.__dict__.get("_weighing", np.ones(2))
+        weighing = np.array([1.0, 0.0] if rule is None else [rule.forgetting, rule.cap, *rule.hyper()])
+        window = 0 if rule is None else rule.window
+        if window == len(self._recent) and (not changes or weighing[0] == before[0]):
+            return {"_weighing": weighing}
+        codes, counts = np.zeros(2 + window, dtype=np.int64), np.zeros_like(self._class_counts)
+        return {
+            "_weighing": weighing,
+            "_class_counts": counts,
+            "_recent_codes": codes,
+            "_recent": np.zeros(window),
+        }
 
     def _state_for(self, pieces: Pieces, penalty: Penalty, hyper: Floats) -> dict[str, Floats]:
         """Return the state as other pieces need it: predictions stay, as far as a rule can take them over.
@@ -418,7 +453,15 @@ class CompiledModel(Timed):
 
     def _new_scratch(self, capacity: int) -> dict[str, NDArray[Any]]:
         """Return new arrays that kernels work on, by attribute."""
-        return {"_scratch": np.zeros(capacity), "_scratch_slots": np.zeros(capacity, dtype=np.int64)}
+        counts = np.zeros((2, self._lanes))
+        counts[:, : self._class_counts.shape[1]] = self._class_counts
+        return {
+            "_scratch": np.zeros(capacity),
+            "_scratch_slots": np.zeros(capacity, dtype=np.int64),
+            "_class_counts": counts,
+            "_new_counts": np.zeros(self._lanes),
+            "_factors": np.ones(self._lanes),
+        }
 
     def _publish(self) -> None:
         """Write all addresses into the control block at once: a kernel sees the old or the new ones."""
@@ -439,8 +482,27 @@ class CompiledModel(Timed):
         control[f.VALUES] = control[f.X]
         control[f.STARTS] = self._control.ctypes.data + 8 * f.BEGIN
         control[f.TARGETS], control[f.SAMPLE_WEIGHTS], control[f.OUTPUTS] = given, given + 8, given + 16
+        control[f.WEIGHING], control[f.FACTORS] = self._weighing.ctypes.data, self._factors.ctypes.data
+        control[f.COUNTS] = self._class_counts.ctypes.data
+        control[f.NEW_COUNTS] = self._new_counts.ctypes.data
+        control[f.CODES] = self._recent_codes.ctypes.data
+        control[f.RECENT], control[f.N_RECENT] = self._recent.ctypes.data, len(self._recent)
+        self._weigh(self._targets)
         self._publish_targets(control)
         self._control[:] = control
+
+    def _weigh(self, targets: Any) -> None:
+        """Write what the class weight multiplies each label by."""
+        for k, factor in self._label_factors(targets).items():
+            self._factors[k] = factor
+
+    def _label_factors(self, targets: Any) -> dict[int, float]:
+        """Return the factors of the labels that are known, by code."""
+        codes = [k for k, label in enumerate(targets.known) if label is not None]
+        if self.class_weight is None:
+            return dict.fromkeys(codes, 1.0)
+        known = [targets.known[k] for k in codes]
+        return dict(zip(codes, self.class_weight.factors(known), strict=True))
 
     def _publish_targets(self, control: NDArray[np.int64]) -> None:
         """Write what kernels know of labels into a control block."""
@@ -463,7 +525,8 @@ class CompiledModel(Timed):
                 state["_charged"][:] = 0.0  # scratch
             if self._pieces.optimizer.kernel == "lanes":
                 lanes.clear_scratch(self._pieces, state["_scalars"])
-            state["_losses"] = self._losses.copy()
+            for name in ("_losses", "_class_counts", "_recent_codes", "_recent"):
+                state[name] = getattr(self, name).copy()
             state["_targets"] = self._targets.copy()
             return state
 
@@ -478,6 +541,7 @@ class CompiledModel(Timed):
                     f"{pieces.optimizer.__name__} needs finite float64 of shape {shape}. "
                     "Was the class edited after the model was saved?"
                 )
+        self._check_counts(state["_class_counts"], state["_recent_codes"], state["_recent"])
         losses, words = state["_losses"], np.atleast_2d(state["_scalars"])[:, [T, SAMPLES, N_LOSSES]]
         if (
             losses.dtype != np.float64
@@ -490,6 +554,15 @@ class CompiledModel(Timed):
         self.__dict__.update(state)
         self._features = features
         self._start()
+
+    def _check_counts(self, counts: Floats, codes: NDArray[np.int64], recent: Floats) -> None:
+        """Raise ValueError unless a class weight's counts are some: kernels trust the codes in the window."""
+        good = counts.ndim == 2 and len(counts) == 2 and counts.shape[1] <= self._lanes and recent.ndim == 1
+        good = good and counts.dtype == recent.dtype == np.float64 and codes.dtype == np.int64
+        good = good and codes.shape == (2 + len(recent),) and 0 <= codes[0] <= max(0, len(recent) - 1)
+        good = good and all(np.isfinite(a).all() and (a >= 0.0).all() for a in (counts, recent, codes))
+        if not (good and codes[2:].max(initial=0) < self._lanes):
+            raise ValueError("the state's counts of classes are none")
 
     def clone(self, new_params: Any = None, include_attributes: bool = False) -> Any:
         """Return a model with the same parameters that has learned nothing (river's ``clone``).
@@ -517,9 +590,11 @@ class CompiledModel(Timed):
     def _raw_memory_usage(self) -> int:
         """Bytes of the state and the names (without the compiled kernels, which models share)."""
         arrays = (self._weights, self._slots, self._charged, self._scalars, self._rates, self._control)
+        counts = (self._class_counts, self._recent_codes, self._recent)
         more = (self._scratch, self._scratch_slots, self._features.keys, self._features.order)
         names = self._features.names
-        return sum(a.nbytes for a in (*arrays, *more)) + sum(map(sys.getsizeof, names)) + 96 * len(names)
+        n_bytes = sum(a.nbytes for a in (*arrays, *counts, *more))
+        return n_bytes + sum(map(sys.getsizeof, names)) + 96 * len(names)
 
     @property
     def weights(self) -> dict[Hashable, float]:

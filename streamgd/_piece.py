@@ -93,7 +93,7 @@ class KernelPiece(Piece):
                 )
         for name, annotation in inspect.get_annotations(cls).items():
             if annotation not in _SCALARS and not any(
-                word in str(annotation) for word in ("ClassVar", "Scheduler")
+                word in str(annotation) for word in ("ClassVar", "Scheduler", "Mapping")
             ):
                 raise TypeError(
                     f"{cls.__qualname__}.{name}: {annotation} cannot enter a kernel; "

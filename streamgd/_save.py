@@ -25,7 +25,7 @@ from ._learner import LinearLearner
 from ._piece import Piece
 
 FORMAT = 1
-ARRAYS = ("weights", "slots", "charged", "scalars", "losses")
+ARRAYS = ("weights", "slots", "charged", "scalars", "losses", "class_counts", "recent_codes", "recent")
 
 Plain = dict[str, Any]
 

@@ -102,7 +102,7 @@ def that_look(pieces: Pieces) -> Pieces:
     optimizer, penalty = pieces.optimizer, pieces.penalty
     own = optimizer.kernel == "lanes" or any(map(optimizer.overrides, ("at", "ahead")))
     if own or pieces.averaged or penalty.overrides("current"):
-        return pieces._replace(monitored=False)
+        return pieces._replace(monitored=False, class_weight=None)
     return Pieces(pieces.loss, SGD, L2)
 
 
@@ -112,9 +112,14 @@ def that_outputs(pieces: Pieces) -> Pieces:
     return pieces._replace(loss=Absolute) if pieces[1:] == Pieces(pieces.loss, SGD, L2)[1:] else pieces
 
 
+def that_predict(pieces: Pieces) -> Pieces:
+    """Return the pieces that a prediction from a dict depends on."""
+    return pieces._replace(monitored=False, class_weight=None)
+
+
 def that_step(pieces: Pieces) -> Pieces:
     """Return the pieces that the step on a sum of gradients depends on: the loss has no say in it."""
-    return pieces._replace(loss=Absolute, monitored=False)
+    return pieces._replace(loss=Absolute, monitored=False, class_weight=None)
 
 
 def made_of(reduce: Callable[[Pieces], Pieces]) -> Callable[..., Any]:

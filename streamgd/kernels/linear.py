@@ -30,7 +30,7 @@ from streamgd._jit import (
     words_at,
 )
 
-from . import access, coordinate, lanes
+from . import access, class_weights, coordinate, lanes
 from .pieces import N_LOSSES, OPTIMIZER, PENALTY, PENALTY_2, SAMPLES, Pieces, T, take_hyper
 
 # The rules, by an optimizer's `kernel`: each module has `output_body` and `learn_row_body`.
@@ -97,7 +97,10 @@ def learn(pieces: Pieces) -> Any:
     n_slots, is_matrix = max(1, pieces.n_slots), pieces.is_matrix
     length = pieces.n_scalars
     n_hyper = pieces.n_hyper
-    sources = fingerprint(pieces.classes)
+    weighs = pieces.class_weight is not None
+    weigh = jitable(class_weights.weigh_body(pieces.class_weight, jitable))
+    keep, n_weighing = class_weights.keep, class_weights.n_numbers(pieces.class_weight)
+    sources = fingerprint(pieces.sources)
 
     def learn(x_object, y_object, w_object, control_object):
         sources
@@ -132,6 +135,13 @@ def learn(pieces: Pieces) -> Any:
         charged = carray(doubles_at(c[f.CHARGED]), (capacity,))
         slots = carray(doubles_at(c[f.SLOTS]), (capacity if is_matrix else n_slots, capacity))
         hp = carray(doubles_at(c[f.HYPER]), (n_hyper,))
+        numbers = carray(doubles_at(c[f.WEIGHING]), (n_weighing,))
+        factors = carray(doubles_at(c[f.FACTORS]), (2,))
+        counts = carray(doubles_at(c[f.COUNTS]), (2, 2))
+        new = carray(doubles_at(c[f.NEW_COUNTS]), (2,))
+        codes = carray(words_at(c[f.CODES]), (2 + c[f.N_RECENT],))
+        recent = carray(doubles_at(c[f.RECENT]), (c[f.N_RECENT],))
+        made = carray(words_at(c[f.MADE]), (last,))
         n_rates = c[f.N_RATES]
         rate_step = c[f.RATE_STEP]
         rates = carray(doubles_at(c[f.RATES]), (n_rates, 3))
@@ -150,7 +160,9 @@ def learn(pieces: Pieces) -> Any:
                     status = f.REFILL
                     break
             y = targets[i]
-            h = sample_weights[i * weight_step]
+            w = sample_weights[i * weight_step]
+            is_real = c[f.MADE] == 0 or made[i] == 0
+            h = weigh(numbers, factors, counts, codes, recent, new, y, w) if weighs and is_real else w
             if kind == f.SPARSE:
                 begin = starts[i]
                 n = starts[i + 1] - begin
@@ -169,7 +181,9 @@ def learn(pieces: Pieces) -> Any:
             outputs[i] = z
             if status == f.OK:
                 r += rate_step
-                if monitored:
+                if weighs and is_real:
+                    keep(counts, codes, recent, new, y, w)
+                if monitored and is_real:
                     losses[int(scalars[N_LOSSES])] = value(make_loss(*loss_hyper(hp, 0)), y, z)
                     scalars[N_LOSSES] += 1.0
             elif status < 0:
@@ -187,7 +201,7 @@ def learn(pieces: Pieces) -> Any:
             c[f.SKIPPED] += skipped
         return status
 
-    return bind(learn, (py_object,) * 4, pieces.classes, nogil=False, variant=pieces.variant)
+    return bind(learn, (py_object,) * 4, pieces.sources, nogil=False, variant=pieces.variant)
 
 
 # -- prediction --------------------------------------------------------------------------------

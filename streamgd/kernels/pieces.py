@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from streamgd.optim.base import Loss, Optimizer, Penalty
+from streamgd.optim.class_weights import ClassWeight
 
 from . import access
 
@@ -31,11 +32,17 @@ class Pieces(NamedTuple):
     intercept: bool = False  # the intercept is a feature of value 1
     fresh: bool = False  # a feature counts updates, and owes L1, from its first appearance
     monitored: bool = False  # losses are kept for a scheduler
+    class_weight: type[ClassWeight] | None = None  # only the kernel that learns rows has it compiled in
 
     @property
     def classes(self) -> tuple[type[Loss], type[Optimizer], type[Penalty]]:
         """The pieces proper."""
         return self.loss, self.optimizer, self.penalty
+
+    @property
+    def sources(self) -> tuple[type[Loss | Optimizer | Penalty | ClassWeight], ...]:
+        """All that the kernel which learns rows is made of."""
+        return self.classes if self.class_weight is None else (*self.classes, self.class_weight)
 
     @property
     def layout(self) -> tuple[object, ...]:
@@ -45,7 +52,7 @@ class Pieces(NamedTuple):
     @property
     def variant(self) -> str:
         """What a kernel's name needs beside its pieces."""
-        return "".join(str(int(flag)) for flag in self[3:])
+        return "".join(str(int(flag)) for flag in self[3:7])
 
     @property
     def n_slots(self) -> int:

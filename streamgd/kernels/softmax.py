@@ -43,7 +43,7 @@ from streamgd.optim._travel import logistic_rise
 from streamgd.optim.base import Optimizer
 from streamgd.optim.losses import sigmoid, softplus
 
-from . import access, coordinate, linear
+from . import access, class_weights, coordinate, linear
 from .pieces import (
     INTERCEPT,
     N_LOSSES,
@@ -425,7 +425,10 @@ def learn(pieces: Pieces) -> Any:
     n_slots = max(1, pieces.n_slots)
     length = pieces.n_scalars
     n_hyper = pieces.n_hyper
-    sources = fingerprint(pieces.classes)
+    weighs = pieces.class_weight is not None
+    weigh = jitable(class_weights.weigh_body(pieces.class_weight, jitable))
+    keep, n_weighing = class_weights.keep, class_weights.n_numbers(pieces.class_weight)
+    sources = fingerprint(pieces.sources)
 
     def learn(x_object, y_object, w_object, control_object):
         sources
@@ -463,6 +466,13 @@ def learn(pieces: Pieces) -> Any:
         hp = carray(doubles_at(c[f.HYPER]), (n_hyper,))
         scratch = carray(doubles_at(c[f.LANE_SCRATCH]), (f.N_LANE_SCRATCH, lanes))
         z, ahead, e, d, own = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4:]
+        numbers = carray(doubles_at(c[f.WEIGHING]), (n_weighing,))
+        factors = carray(doubles_at(c[f.FACTORS]), (known,))
+        counts = carray(doubles_at(c[f.COUNTS]), (2, lanes))
+        new = carray(doubles_at(c[f.NEW_COUNTS]), (known,))
+        codes = carray(words_at(c[f.CODES]), (2 + c[f.N_RECENT],))
+        recent = carray(doubles_at(c[f.RECENT]), (c[f.N_RECENT],))
+        made = carray(words_at(c[f.MADE]), (last,))
         n_rates, rate_step = c[f.N_RATES], c[f.RATE_STEP]
         rates = carray(doubles_at(c[f.RATES]), (lanes, n_rates, 3))
         r = (int(scalars[0, T]) - c[f.RATES_START]) * rate_step
@@ -482,7 +492,9 @@ def learn(pieces: Pieces) -> Any:
                 if status == f.REFILL:
                     break
             y = targets[i]
-            h = sample_weights[i * weight_step]
+            w = sample_weights[i * weight_step]
+            is_real = c[f.MADE] == 0 or made[i] == 0
+            h = weigh(numbers, factors, counts, codes, recent, new, y, w) if weighs and is_real else w
             hp[0] = class_weights[int(y)] if 0.0 <= y < known else 1.0
             if both:  # the weight of the row's class is that of both labels of each lane's loss
                 hp[1] = hp[0]
@@ -513,7 +525,9 @@ def learn(pieces: Pieces) -> Any:
                 skipped += 1
             elif status == f.OK:
                 r += rate_step
-                if monitored:
+                if weighs and is_real:
+                    keep(counts, codes, recent, new, y, w)
+                if monitored and is_real:
                     losses[int(scalars[0, N_LOSSES])] = value(make_loss(*loss_hyper(hp, 0)), 1.0, margin)
                     scalars[0, N_LOSSES] += 1.0
             i += 1
@@ -526,13 +540,13 @@ def learn(pieces: Pieces) -> Any:
             c[f.SKIPPED] += skipped
         return status
 
-    return bind(learn, (py_object,) * 4, pieces.classes, nogil=False, variant=pieces.variant)
+    return bind(learn, (py_object,) * 4, pieces.sources, nogil=False, variant=pieces.variant)
 
 
 # -- prediction --------------------------------------------------------------------------------
 
 
-@functools.cache
+@coordinate.made_of(coordinate.that_predict)
 def predict_one(pieces: Pieces) -> Any:
     """Compiled ``(x, out, control) -> code`` of the most probable class, NaN where Python must go on.
 

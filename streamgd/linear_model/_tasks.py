@@ -62,6 +62,16 @@ class LinearClassifier(LinearLearner, base.Classifier):
         assert isinstance(self._targets, Labels)
         return self._targets.seen
 
+    @property
+    def class_counts_(self) -> dict[Any, float]:
+        """What the class weight has counted: samples by label, the user's weights, forgetting included."""
+        labels = self._targets.known
+        counts = zip(labels, self._class_counts[0].tolist(), strict=False)
+        return {label: n for label, n in counts if label is not None}
+
+    def _make_room_for(self, targets: Labels) -> None:
+        self._weigh(targets)
+
     def predict_proba_one(self, x: dict[Any, Any]) -> dict[Any, float]:  # type: ignore[override]
         """Predict the probability of each label.
 

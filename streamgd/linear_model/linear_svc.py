@@ -50,6 +50,9 @@ class LinearSVC(LinearClassifier, base.MiniBatchClassifier):
         over the whole stream (river), ``"fresh"`` from the feature's own first appearance.
     on_invalid
         What to do with a bad sample: ``"raise"``, or ``"skip"`` and count it in ``n_invalid``.
+    class_weight
+        What the weights of samples are multiplied by, by their class: ``"balanced"``, a dict of labels and
+        factors, or a piece of `optim.class_weights`. Losses and metrics do not see it.
 
     Attributes
     ----------
@@ -93,6 +96,7 @@ class LinearSVC(LinearClassifier, base.MiniBatchClassifier):
         penalty: Penalty | None = None,
         late: Literal["global", "fresh"] = "global",
         on_invalid: Literal["raise", "skip"] = "raise",
+        class_weight: Any = None,
     ) -> None:
         super().__init__(
             optimizer=optimizer,
@@ -106,5 +110,6 @@ class LinearSVC(LinearClassifier, base.MiniBatchClassifier):
             penalty=penalty,
             late=late,
             on_invalid=on_invalid,
+            class_weight=class_weight,
             labels=labels,
         )

@@ -82,6 +82,9 @@ class PAClassifier(_PassiveAggressiveLearner, LinearClassifier):
         The labels, ``(negative, positive)``, if they are not to be found in the stream.
     on_invalid
         What to do with a bad sample: ``"raise"``, or ``"skip"`` and count it in ``n_invalid``.
+    class_weight
+        What the weights of samples are multiplied by, by their class: ``"balanced"``, a dict of labels and
+        factors, or a piece of `optim.class_weights`. Losses and metrics do not see it.
 
     Attributes
     ----------
@@ -118,8 +121,12 @@ class PAClassifier(_PassiveAggressiveLearner, LinearClassifier):
         *,
         labels: tuple[Any, Any] | None = None,
         on_invalid: Literal["raise", "skip"] = "raise",
+        class_weight: Any = None,
     ) -> None:
-        super().__init__(C, mode, learn_intercept, loss=None, labels=labels, on_invalid=on_invalid)
+        super().__init__(
+            C, mode, learn_intercept,
+            loss=None, labels=labels, on_invalid=on_invalid, class_weight=class_weight,
+        )  # fmt: skip
 
 
 class PARegressor(_PassiveAggressiveLearner, LinearRegressor):

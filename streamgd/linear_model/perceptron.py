@@ -32,6 +32,9 @@ class Perceptron(LinearClassifier, base.MiniBatchClassifier):
         The labels, ``(negative, positive)``, if they are not to be found in the stream.
     on_invalid
         What to do with a bad sample: ``"raise"``, or ``"skip"`` and count it in ``n_invalid``.
+    class_weight
+        What the weights of samples are multiplied by, by their class: ``"balanced"``, a dict of labels and
+        factors, or a piece of `optim.class_weights`. Losses and metrics do not see it.
 
     Attributes
     ----------
@@ -68,6 +71,7 @@ class Perceptron(LinearClassifier, base.MiniBatchClassifier):
         *,
         labels: tuple[Any, Any] | None = None,
         on_invalid: Literal["raise", "skip"] = "raise",
+        class_weight: Any = None,
     ) -> None:
         super().__init__(
             optimizer=SGD(1.0),
@@ -81,5 +85,6 @@ class Perceptron(LinearClassifier, base.MiniBatchClassifier):
             penalty=None,
             late="global",
             on_invalid=on_invalid,
+            class_weight=class_weight,
             labels=labels,
         )

@@ -52,6 +52,10 @@ class SoftmaxRegression(LinearLearner, base.MiniBatchClassifier):
         ``"fresh"`` to count updates, and L1 owed, from a feature's first appearance and not the class's.
     on_invalid
         What to do with a bad sample: ``"raise"``, or ``"skip"`` and count it in ``n_invalid``.
+    class_weight
+        What the weights of samples are multiplied by, by their class: ``"balanced"``, a dict of labels and
+        factors, or a piece of `optim.class_weights`. Losses that are reported do not see it, as they do
+        see ``CrossEntropy(class_weight=...)``, which is a part of the loss.
 
     Attributes
     ----------
@@ -80,7 +84,7 @@ class SoftmaxRegression(LinearLearner, base.MiniBatchClassifier):
     _RUNTIME = LinearLearner._RUNTIME | {"_lanes", "_lane_scratch", "_class_weights", "_last"}
 
     _targets: Classes
-    _lanes: int = 4  # classes that there is room for
+    _lanes = 4
     _lane_scratch: Floats
     _class_weights: Floats
     _last: Floats  # raw outputs of the last dict that was learned
@@ -97,6 +101,7 @@ class SoftmaxRegression(LinearLearner, base.MiniBatchClassifier):
         penalty: Penalty | None = None,
         late: Literal["global", "fresh"] = "global",
         on_invalid: Literal["raise", "skip"] = "raise",
+        class_weight: Any = None,
     ) -> None:
         if intercept_lr is None:
             chosen = SGD() if optimizer is None else optimizer
@@ -104,7 +109,7 @@ class SoftmaxRegression(LinearLearner, base.MiniBatchClassifier):
             intercept_lr = "optimizer" if rule.intercept_feature else 0.0
         super().__init__(
             optimizer, loss, l2, l1, 0.0, intercept_lr, clip_gradient, None,
-            penalty, late, on_invalid, Classes(),
+            penalty, late, on_invalid, Classes(), class_weight,
         )  # fmt: skip
 
     @property
@@ -166,12 +171,11 @@ class SoftmaxRegression(LinearLearner, base.MiniBatchClassifier):
         self._weigh(targets)
 
     def _weigh(self, targets: Classes) -> None:
-        """Write the factors of the loss of each class."""
+        super()._weigh(targets)
         for k, label in enumerate(targets.codes):
             self._class_weights[k] = self.loss.weight(label)  # type: ignore[attr-defined]
 
     def _publish_targets(self, control: NDArray[np.int64]) -> None:
-        self._weigh(self._targets)
         self._codes = self._targets.codes
         # one attribute, because another thread may find a label: the kernel reads from `out` how long it is
         self._answer = self._targets.known, np.full(max(1, len(self._codes)), float(len(self._codes)))
@@ -194,6 +198,11 @@ class SoftmaxRegression(LinearLearner, base.MiniBatchClassifier):
     def labels_(self) -> tuple[Any, ...]:
         """The labels known so far, in order of appearance."""
         return self._targets.known
+
+    @property
+    def class_counts_(self) -> dict[Any, float]:
+        """What the class weight has counted: samples by label, the user's weights, forgetting included."""
+        return dict(zip(self.labels_, self._class_counts[0].tolist(), strict=False))
 
     @property
     def weights(self) -> dict[Any, dict[Hashable, float]]:  # type: ignore[override]

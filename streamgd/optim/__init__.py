@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import base, initializers, losses, penalties, schedulers
+from . import base, class_weights, initializers, losses, penalties, schedulers
 from .averager import Averager
 from .optimizers import (
     COCOB,
@@ -62,6 +62,7 @@ __all__ = [
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
     "base",
+    "class_weights",
     "initializers",
     "losses",
     "penalties",
