@@ -176,6 +176,8 @@ class CompiledModel(Timed):
     def _accept(self, name: str, value: Any) -> Any:
         """Check and convert one parameter. A dict (river's ``mutate``) changes fields of a piece."""
         what = f"{type(self).__name__}({name}=...)"
+        if name == "class_weight":  # where a dict has labels
+            return class_weights.of(value, what)
         if isinstance(value, Mapping) and isinstance(getattr(self, name), Piece):
             return getattr(self, name).replace(**value)
         if name == "optimizer":
@@ -192,8 +194,6 @@ class CompiledModel(Timed):
             return value if value == "optimizer" else _accept.scheduler(value, what)
         if name == "penalty":
             return value if value is None else _accept.penalty(value, what)
-        if name == "class_weight":
-            return class_weights.of(value, what)
         if name == "late":
             if value not in ("global", "fresh"):
                 raise ValueError(f"{what}: got {value!r}; it is 'global' or 'fresh'")
