@@ -222,10 +222,10 @@ def test_a_refused_row_does_not_count(classes):
     reference.learn_rows(X[:40], y[:40])
     assert one.class_counts_ == reference.class_counts_
     before = pickle.dumps(many.class_counts_)
-    with pytest.raises(ValueError, match="nan|inf"):
+    with pytest.raises(ValueError, match=r"nan|inf"):
         many.learn_many(bad, y)
     assert pickle.dumps(many.class_counts_) == before
-    with pytest.raises(ValueError, match="nan|inf"):
+    with pytest.raises(ValueError, match=r"nan|inf"):
         one.learn_one({0: math.inf}, int(y[0]))
     assert one.class_counts_ == reference.class_counts_
 

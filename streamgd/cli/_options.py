@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ._pieces import TASKS, PieceOption, losses, metrics, optimizers, schedulers
+from ._pieces import TASKS, PieceOption, class_weights, losses, metrics, optimizers, schedulers
 
 LARGEST_RATE = 1e100  # the learners take no larger one
 
@@ -125,6 +125,13 @@ _TASK = [
         cls=PieceOption,
         families={f"For {task}:": partial(losses, task) for task in TASKS if task != "multiclass"},
         help="What is to be small.  [default: log for binary, squared for regression]",
+    ),
+    click.option(
+        "--class-weight",
+        cls=PieceOption,
+        families={"One of": class_weights},
+        help="Weigh rows by how rare their label is so far, for instance balanced:half_life=10000; losses "
+        "and metrics are as without.",
     ),
 ]
 

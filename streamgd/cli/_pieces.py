@@ -62,6 +62,13 @@ def schedulers() -> Pieces:
     }
 
 
+def class_weights() -> Pieces:
+    """Return the class weights that are made from numbers."""
+    from ..optim import class_weights as home
+
+    return {piece.__name__.lower(): piece for piece in (home.Balanced, home.EffectiveNumber)}
+
+
 def learner(task: str) -> Any:
     """Return the class that learns a task."""
     from .. import linear_model

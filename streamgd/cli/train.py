@@ -11,7 +11,18 @@ from click.core import ParameterSource
 
 from ._errors import INTERRUPTED, BadInput, check_picture, check_place, explained, in_options, spare
 from ._options import Sections, train_options
-from ._pieces import build, described, find, learner, losses, metrics, optimizers, parameters, schedulers
+from ._pieces import (
+    build,
+    class_weights,
+    described,
+    find,
+    learner,
+    losses,
+    metrics,
+    optimizers,
+    parameters,
+    schedulers,
+)
 
 if TYPE_CHECKING:
     from ._input import Prepared, Until
@@ -26,6 +37,7 @@ READING = ("target", "weight", "format", "missing", "interactions", "n_features"
 # What a model that goes on has settled, but for its file.
 SETTLED = (
     *READING, "drop", "category", "task", "positive", "loss", "optimizer", "lr", "schedule", "l1", "l2",
+    "class_weight",
     "shuffle", "seed",
 )  # fmt: skip
 
@@ -347,10 +359,19 @@ def _model(source: Prepared, options: Mapping[str, Any]) -> Any:
             loss=None if loss is None else build("--loss", loss, losses(task)),
             **{name: value for name, value in given.items() if name not in own},
             **({} if labels is None else {"labels": labels}),
+            **_weighing(task, options["class_weight"]),
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     return model
+
+
+def _weighing(task: str, class_weight: str | None) -> dict[str, Any]:
+    if class_weight is None:
+        return {}
+    if task == "regression":
+        raise click.UsageError("--class-weight is for labels, and --task regression has none")
+    return {"class_weight": build("--class-weight", class_weight, class_weights())}
 
 
 def _metrics(task: str, names: tuple[str, ...], loss: Any) -> tuple[str, ...]:
