@@ -88,4 +88,4 @@ def weigh_rows(rule: type[ClassWeight]) -> Any:
     vector, matrix = coordinate.VECTOR, coordinate.MATRIX
     flags = coordinate.types.boolean[::1]
     signature = (vector, vector, matrix, coordinate.WORDS, vector, vector, vector, vector, flags, vector)
-    return bind(weigh_rows, signature, (rule,), nogil=True)
+    return bind(weigh_rows, signature, (rule,), nogil=True, borrows=True)
