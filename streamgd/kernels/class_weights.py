@@ -13,7 +13,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from streamgd._jit import bind, fingerprint, jitable
+from streamgd._jit import bind, fingerprint, inlined, jitable
 from streamgd.optim.class_weights import ClassWeight, fade, leave, store
 
 from . import access, coordinate
@@ -71,7 +71,7 @@ def weigh_rows(rule: type[ClassWeight]) -> Any:
     ``(numbers, factors, counts, codes, recent, new, y, w, leave_out, out)``: ``out (n,)`` gets the weights;
     rows with ``leave_out`` are not counted, and keep their own.
     """
-    weigh = jitable(weigh_body(rule, jitable))
+    weigh = inlined(weigh_body(rule, jitable))
     sources = fingerprint((rule,))
 
     def weigh_rows(numbers, factors, counts, codes, recent, new, y, w, leave_out, out):
