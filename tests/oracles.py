@@ -13,6 +13,8 @@ differences: dict[tuple[str, str], tuple[str, float]] = {}
 
 # Why a piece is held against nothing but its formula, written down a second time.
 ALONE = {
+    "class_weights.EffectiveNumber": "no package has it for a stream",
+    "class_weights.TargetDistribution": "no package has it",
     "optimizers.Auto": "a method of this library",
     "optimizers.Bank": "a method of this library",
     "optimizers.ScInOL1": "no package has it",
@@ -42,8 +44,10 @@ def pieces() -> dict[str, list[str]]:
 
     families = {"losses": optim.losses, "optimizers": optim, "schedulers": optim.schedulers}
     families |= {"penalties": optim.penalties, "initializers": optim.initializers}
+    families["class_weights"] = optim.class_weights
     named = {family: of(home) for family, home in families.items()}
     named["losses"] = sorted({*named["losses"], "CrossEntropy"} & set(dir(optim.losses)))
+    named["class_weights"].remove("ClassWeight")  # the family itself
     return named | {"learners": list(linear_model.__all__)}
 
 
@@ -60,6 +64,11 @@ def _qualified(piece: str) -> str:
             f"{list(pieces())}"
         )
     return f"{homes[0]}.{piece}"
+
+
+def heading(family: str) -> str:
+    """What a family's section is called."""
+    return family.replace("_", " ").capitalize()
 
 
 def record(piece: str, oracle: str, version: str, difference: float) -> None:
@@ -90,9 +99,7 @@ def page() -> str:
     """
     text = HEAD
     for family, names in pieces().items():
-        text += (
-            f"\n## {family.capitalize()}\n\n| | oracle | version | largest difference |\n|---|---|---|---:|\n"
-        )
+        text += f"\n## {heading(family)}\n\n| | oracle | version | largest difference |\n|---|---|---|---:|\n"
         for name in sorted(names, key=str.lower):
             compared = {
                 (piece, oracle): kept

@@ -82,7 +82,7 @@ def test_parity_of_every_piece_is_on_its_page():
     page = oracles.PAGE.read_text()
     assert page.startswith(oracles.HEAD)
     for family, names in oracles.pieces().items():
-        section = page.split(f"## {family.capitalize()}\n")[1].split("\n## ")[0]
+        section = page.split(f"## {oracles.heading(family)}\n")[1].split("\n## ")[0]
         for name in names:
             lines = re.findall(rf"^\| `{name}[`.,].*\| (.*?) \| (.*?) \| ([\d.e-]+) \|$", section, re.M)
             assert any(version for _, version, _ in lines), f"{family}.{name}"
