@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import evaluate, linear_model, optim, preprocessing, stream, training
+    from . import evaluate, imblearn, linear_model, optim, preprocessing, stream, training
     from ._save import load, save
     from .training import fit
 
@@ -15,6 +15,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "fit",
+    "imblearn",
     "linear_model",
     "load",
     "optim",

@@ -38,6 +38,11 @@ class LinearLearner(CompiledModel):
         # learn_many is one step on the mean gradient, not a step for each row: so in river.
         return {"check_learn_many_matches_learn_one"}
 
+    @property
+    def _read_by(self) -> LinearLearner:
+        """What knows the meaning of the outputs that ``predict_learn_rows`` returns; see `learner_of`."""
+        return self
+
     # -- one dict ------------------------------------------------------------------------------
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:

@@ -25,6 +25,7 @@ LAYERS = [
     {"_job"},
     {"_rates", "_model", "_gradient", "_learner"},
     {"linear_model", "preprocessing"},
+    {"imblearn"},
     {"_save", "stream"},
     {"evaluate"},
     {"training"},

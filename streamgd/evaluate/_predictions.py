@@ -63,6 +63,14 @@ class Predictions(NamedTuple):
             return np.log(self.output) - np.log1p(-self.output)
 
 
+def learner_of(model: Any) -> LinearLearner | None:
+    """Return the learner whose raw outputs ``model.predict_learn_rows`` returns, None if there is none.
+
+    It is the model itself, or what a wrapper of `imblearn` has inside.
+    """
+    return getattr(model, "_read_by", None)
+
+
 def reader(model: Any) -> Reader:
     """Return what makes predictions of ``(y, outputs)`` of ``model``, chunk by chunk, in the stream's order.
 

@@ -13,13 +13,12 @@ import numpy as np
 
 from .._errors import InvalidRow
 from .._jit import compilations
-from .._learner import LinearLearner
 from ..stream import Batch, Position, Source, read_ahead, source, to_dicts
 from ..stream._rebatch import BEGINNING
 from ..stream._samples import Samples
 from ._evaluation import Evaluation, Kept
 from ._meter import Meter, default_metrics
-from ._predictions import answered, asked, reader
+from ._predictions import answered, asked, learner_of, reader
 
 Sample = tuple[Any, Any, Any]  # x, y, w
 
@@ -219,7 +218,7 @@ class _Plan(NamedTuple):
 
 def _pass(models: Mapping[str, Any], opened: Source, plan: _Plan) -> dict[str, Course]:
     """Take all models through the stream."""
-    compiled = not plan.lag and all(isinstance(model, LinearLearner) for model in models.values())
+    compiled = not plan.lag and all(map(learner_of, models.values()))
     dicts = isinstance(opened, Samples) and not compiled
     courses = {
         name: Course(model, plan.meter(model, models.values()), plan, dicts) for name, model in models.items()
@@ -320,10 +319,11 @@ class Course:
         self._seconds = 0.0
         self._invalid = getattr(model, "n_invalid", 0)
         self._lag = plan.lag
-        self._compiled = isinstance(model, LinearLearner) and not dicts and not plan.lag
+        self._learner = learner_of(model)
+        self._compiled = self._learner is not None and not dicts and not plan.lag
         self._ask, self._read = asked(model, meter.answer_kind)
         if self._compiled:
-            self._read = reader(model)
+            self._read = reader(self._learner)
         self._waiting: deque[tuple[Any, Any, Any, Any]] = deque()  # x, y, w, answer
 
     def learn(self, part: _Part) -> None:
@@ -398,8 +398,8 @@ class Course:
     def point(self) -> None:
         """Add a point to the curves."""
         values = {"samples": self.rows, "updates": self.rows, "seconds": self._seconds}
-        if isinstance(self.model, LinearLearner) and hasattr(self.model.optimizer.rule, "lr"):
-            values["learning_rate"] = self.model.learning_rate
+        if self._learner is not None and hasattr(self._learner.optimizer.rule, "lr"):
+            values["learning_rate"] = self._learner.learning_rate
         self.history.add(values | self.meter.values())
 
     def finish(self) -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from .._errors import InvalidRow
 from .._gradient import MOST_ROWS
 from .._learner import LinearLearner
+from ..evaluate._predictions import learner_of
+from ..imblearn.online_class_weight import OnlineClassWeight
 from ..stream import Batch
 from ..stream._samples import to_dicts
 from ._cursor import Dicts
@@ -26,6 +28,7 @@ class Driver(ABC):
     multiple = 1  # rows are wanted in multiples of this
     n_updates = 0
     done = 0  # of the rows given last, those behind us: all, unless there was an error or Ctrl-C
+    learner: LinearLearner | None = None  # whose raw outputs `learn` returns; None: answers of the model
     pending = False  # whether rows were seen whose update is still to come
 
     @abstractmethod
@@ -46,9 +49,14 @@ class Driver(ABC):
 
 def driver(model: Any, batch_size: BatchSize, threads: int, ask: str, dicts: bool) -> Driver:
     """Return the way to learn: rows come as dicts if ``dicts``; ``ask`` is what river's models are asked."""
+    learner = learner_of(model)
+    if isinstance(model, OnlineClassWeight) and learner is not None:
+        model = learner  # with the parameter set, all that the wrapper would do
+    if batch_size == 1 and learner is not None and not dicts:
+        return RowByRow(model, learner)
     if isinstance(model, LinearLearner):
         if batch_size == 1:
-            return SampleBySample(model) if dicts else RowByRow(model)
+            return SampleBySample(model)
         return FullBatch(model, threads) if batch_size == "all" else MiniBatches(model, batch_size, threads)
     if batch_size == 1:
         return AnyModel(model, ask)
@@ -63,7 +71,7 @@ def driver(model: Any, batch_size: BatchSize, threads: int, ask: str, dicts: boo
 
 class _Compiled(Driver):
     def __init__(self, model: LinearLearner) -> None:
-        self._model = model
+        self._model = self.learner = model
         self._before = model.n_updates
 
     @property
@@ -72,8 +80,17 @@ class _Compiled(Driver):
         return self._model.n_updates - self._before
 
 
-class RowByRow(_Compiled):
-    """One update a row, in one compiled pass over an array."""
+class RowByRow(Driver):
+    """One update a row, in one compiled pass over an array; of a learner, or of one in a wrapper."""
+
+    def __init__(self, model: Any, learner: LinearLearner) -> None:
+        self._model, self._learner, self.learner = model, learner, learner
+        self._before = learner.n_updates
+
+    @property
+    def n_updates(self) -> int:  # type: ignore[override]
+        """Updates so far."""
+        return self._learner.n_updates - self._before
 
     def learn(self, rows: Batch) -> tuple[Any, Any]:
         self._model._row_reached = 0

@@ -11,7 +11,6 @@ from typing import Any
 
 from .. import stream
 from .._errors import InvalidRow
-from .._learner import LinearLearner
 from ..evaluate._meter import Meter, default_metrics
 from ..evaluate.history import History
 from ..stream import Position, Source
@@ -190,8 +189,8 @@ class Run:
         hooks.on_epoch(self)
 
     def _count_epoch(self) -> None:
-        if isinstance(self.model, LinearLearner):
-            self.model._count_epoch()
+        if (learner := self._driver.learner) is not None:
+            learner._count_epoch()
         self.epoch += 1
         self.history.epochs = self.epoch
         self.history.iterations_per_epoch = _iterations(self._epoch_rows, self.history.batch_size)
@@ -327,10 +326,10 @@ def fit(
     history = History(batch_size=batch_size, window=window)
     rows = cursor.expected_rows()
     history.interval = max(history.interval, math.ceil((rows or 0) / _POINTS))
-    run = Run(model, source, cursor, learning, Recorder(model, meter, history))
+    run = Run(model, source, cursor, learning, Recorder(model, learning.learner, meter, history))
     run._seed, run.epoch, run._epoch_rows = (state[name] for name in ("seed", "epoch", "epoch_rows"))
-    if isinstance(model, LinearLearner) and model._epochs is None:
-        model._epochs = 0  # from now on they are counted
+    if (learner := learning.learner) is not None and learner._epochs is None:
+        learner._epochs = 0  # from now on they are counted
     hooks = Hooks(callbacks)
     with contextlib.closing(cursor), _bar(progress, plan.rows(rows)) as bar:
         try:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._learner import LinearLearner
 from .._rows import vector
 from ..evaluate._meter import Meter
 from ..evaluate._predictions import Predictions, reader
@@ -17,6 +16,7 @@ from ..evaluate.history import History
 from ..optim.base import Monitored
 
 if TYPE_CHECKING:
+    from .._learner import LinearLearner
     from ._drivers import Driver
 
 
@@ -27,21 +27,23 @@ class Recorder:
     ----------
     model
         The model, as it is before the first row.
+    learner
+        What its outputs before each update are raw outputs of, None where they are answers.
     meter
         Its metrics.
     history
         What to fill.
     """
 
-    def __init__(self, model: Any, meter: Meter, history: History) -> None:
+    def __init__(self, model: Any, learner: LinearLearner | None, meter: Meter, history: History) -> None:
         self.history = history
         self.meter = meter
         self.samples = 0  # rows seen
         self.losses: NDArray[np.float64] = np.empty(0)  # of the rows seen last
         self.predictions: Predictions | None = None
         self._model = model
-        self._read = reader(model)
-        self._compiled = isinstance(model, LinearLearner)
+        self._read = reader(model if learner is None else learner)
+        self._learner = learner
         self._total, self._count = 0.0, 0
         self._epoch = self._recent = (0.0, 0)  # what these were when the epoch, the point, began
         self._shares: dict[Any, int] = {}
@@ -69,9 +71,9 @@ class Recorder:
         """
         n = len(y)
         self.samples += n
-        if self._compiled:
+        if self._learner is not None:
             y = vector(y, n, "y")
-            self.losses = self._model._losses_of(y, outputs, targets)
+            self.losses = self._learner._losses_of(y, outputs, targets)
             known = self.losses[~np.isnan(self.losses)]
             self._total += float(known.sum())
             self._count += len(known)
@@ -83,9 +85,9 @@ class Recorder:
 
     def _restarted(self) -> list[int]:
         """Return when schedules that react to drift last started again."""
-        if not self._compiled:
+        if self._learner is None:
             return []
-        pairs = zip(self._model._schedules, self._model._observed, strict=True)
+        pairs = zip(self._learner._schedules, self._learner._observed, strict=True)
         return [s.restarted(state) for s, state in pairs if isinstance(s, Monitored)]
 
     def _mark_restarts(self) -> None:
@@ -103,7 +105,9 @@ class Recorder:
         # what the last rows came to says little where they are but a few, and makes curves end in a jump
         before = self.history.columns["samples"]
         telling = not before or 8 * (self.samples - before[-1]) >= self.history.interval
-        rate = self._model.learning_rate if self._compiled and self._has_rate() else None
+        learner = self._learner
+        has_rate = learner is not None and hasattr(learner.optimizer.rule, "lr")
+        rate = learner.learning_rate if learner is not None and has_rate else None
         self.history.add(
             {
                 "samples": self.samples,
@@ -113,7 +117,7 @@ class Recorder:
                 **({} if rate is None else {"learning_rate": rate}),
                 **(
                     {"loss": self.loss, "loss_recent": self.loss_since(self._recent) if telling else math.nan}
-                    if self._compiled
+                    if learner is not None
                     else {}
                 ),
                 **self.meter.values(),
@@ -124,12 +128,9 @@ class Recorder:
         self._shares = dict.fromkeys(self._shares, 0)
         self.history.n_invalid = getattr(self._model, "n_invalid", 0) - self._invalid
 
-    def _has_rate(self) -> bool:
-        return hasattr(self._model.optimizer.rule, "lr")
-
     def end_epoch(self) -> None:
         """Keep the epoch's mean loss."""
-        if self._compiled:
+        if self._learner is not None:
             self.history.epoch_losses.append(self.loss_since(self._epoch))
         self._epoch = self.mark
 

@@ -1,0 +1,563 @@
+"""SMOTE for streams: rows made from reservoirs of rare classes, learned by any classifier."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import numbers
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from river import base
+
+from .. import _rows
+from .._errors import InvalidRow, weight
+from .._learner import LinearLearner
+from ..kernels.resample import KINDS, Made
+from ..kernels.reservoirs import SCHEMES
+from ._reservoirs import Reservoirs, Sample
+from ._wrapper import ClassifierWrapper, where_classifier_has
+
+Floats = NDArray[np.float64]
+
+
+class ReservoirSMOTE(ClassifierWrapper):
+    r"""SMOTE on a stream: a reservoir for each class, and synthetic samples after each real one.
+
+    A classifier learns each sample, then the synthetic ones made on its arrival. Every class but the largest
+    is topped up: with :math:`n_c` real samples and :math:`g_c` synthetic ones of class c, the class that
+    lacks most of :math:`\rho \max_k n_k - (n_c + g_c)` gets one, and so on until none lacks a whole one or
+    `max_per_arrival` were made. What a class lacks grows as samples of the largest one arrive, and most are
+    made then: with a share of 1 % about one on each arrival. What could not be made yet, of a class with
+    too few samples, is made up for later. Synthetic samples are made of real ones alone, weigh 1, and are
+    seen by the classifier only: no class weight counts or weighs them, no schedule looks at their loss, no
+    transformer before the last step of a pipeline and no drift detector learns from them.
+
+    What is odd, and what happens then:
+
+    - A class is topped up from the sixth of its samples on (from number `k_neighbors` + 1, or `capacity`, if
+      that is less), so that not all is made of two or three. With fewer neighbours than `k_neighbors`, all
+      there are are taken; where none is left to go to, and where all points are equal, samples are copies.
+    - With one class nothing is made. Classes may turn up at any time, and the largest may change.
+    - A feature that a sample lacks counts as 0. A synthetic one has those that its base or the neighbour has.
+      Late features are absent from what is stored.
+    - Texts, in dicts, are categories; so are codes in `categorical_features`. Two that differ add to the
+      squared distance the square of the median deviation of the other features in the class (SMOTE-NC), or 1
+      where they are standardised; the synthetic sample has the commonest category of the neighbours.
+    - None and NaN are features that are absent, to classifiers that take them. A sample that the classifier
+      refuses, or one that holds an infinite number, is not stored and nothing is made on its arrival. The
+      classifier learns the real one first: an error that a synthetic one leads to comes after that.
+    - With a weight of 0 nothing happens. Other weights count as so many samples of the class.
+
+    Memory is bounded: classes times `capacity` times 9 bytes a feature and 16 a neighbour, up to 2 GB.
+    Neighbours are exact. They are remembered from one synthetic sample to the next, as long as features are
+    not standardised, so that there is a search of a class for about as many as its own samples that arrive
+    times `k_neighbors`, not for each.
+
+    Parameters
+    ----------
+    classifier
+        Any classifier or pipeline of river's, or a compiled learner, whose ``learn_many`` and
+        ``learn_rows`` are there too. None for `resample` and `fit_resample`.
+    kind
+        - "regular": between a sample of the class and one of its `k_neighbors` nearest in the class, either
+          of which is drawn uniformly.
+        - "borderline1": as that, from samples of which at least half, but not all, of the `m_neighbors`
+          nearest are of other classes. "borderline2": as that, to neighbours of all classes, and less than
+          half the way to those of others.
+        - "adasyn": as "regular", from samples as often as the share of other classes among their
+          `k_neighbors` nearest says.
+        - "replay": copies of stored samples. By far the cheapest, and as good for many linear models.
+
+        The two borderline kinds and "adasyn" look at what is stored of all classes, in which a large class is
+        a sample of itself; each looks at 8 samples at most and then gives the synthetic one up.
+    sampling_strategy
+        :math:`\rho`, the share of the largest class that a class has with its synthetic samples, above 0 and
+        at most 1: of all other classes, or a dict by label (classes that are not in it are left alone).
+    k_neighbors
+        Neighbours in the class. More: synthetic samples spread further.
+    m_neighbors
+        Neighbours among all, which tell where the border is.
+    capacity
+        Samples stored of each class. The time of an arrival grows with it, but for "replay".
+    reservoir
+        Which samples a class keeps. "biased": recent ones, exponentially so, as each sample of the
+        class overwrites a random one (Aggarwal, 2006); "window": the last ones; "uniform": all that came,
+        with the same probability (Li, 1994); and others, see `kernels.reservoirs`.
+    half_life
+        Samples after which a sample counts half in what a class lacks; 0: never.
+    max_per_arrival
+        Synthetic samples on one arrival, at most: it bounds the time of an arrival.
+    standardise
+        Measure distances on standardised features: deviations are those of all real samples so far.
+    categorical_features
+        Names of features whose numbers are codes.
+    drift_detector
+        One of river's, of which a clone sees whether the classifier is wrong (1 or 0) on each real sample,
+        before it is learned. When it detects drift, stored samples are dropped: those before its window
+        (``width``, as of ADWIN), else those before it began to warn, else the older half of each class.
+        With it rows of arrays are learned one by one.
+    seed
+        Seed of what is drawn; None: from the system.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When parameters do not fit.
+
+    Examples
+    --------
+    >>> from river import datasets, preprocessing
+    >>> from streamgd import imblearn, linear_model
+    >>> model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    >>> model = imblearn.ReservoirSMOTE(model, standardise=True, seed=1)
+    >>> for x, y in datasets.CreditCard().take(2000):
+    ...     model.learn_one(x, y)
+
+    The sampler alone:
+
+    >>> stream = [({"x": float(i)}, i % 10 == 0) for i in range(200)]
+    >>> balanced = list(imblearn.ReservoirSMOTE.resample(stream, kind="replay", seed=1))
+    >>> sum(y for _, y in balanced), len(balanced)
+    (179, 359)
+
+    References
+    ----------
+    N. Chawla, K. Bowyer, L. Hall, W. Kegelmeyer, "SMOTE: synthetic minority over-sampling technique", JAIR
+    16, 2002. H. Han, W. Wang, B. Mao, "Borderline-SMOTE", ICIC 2005. H. He, Y. Bai, E. Garcia, S. Li,
+    "ADASYN", IJCNN 2008. A. Bernardo, H. Gomes, J. Montiel, B. Pfahringer, A. Bifet, E. Della Valle,
+    "C-SMOTE: continuous synthetic minority oversampling for evolving data streams", IEEE BigData 2020, makes
+    the whole of what is lacking at once, of a window.
+    """
+
+    def __init__(
+        self,
+        classifier: Any,
+        kind: str = "regular",
+        *,
+        sampling_strategy: float | Mapping[Any, float] = 1.0,
+        k_neighbors: int = 5,
+        m_neighbors: int = 10,
+        capacity: int = 500,
+        reservoir: str = "biased",
+        half_life: float = 0.0,
+        max_per_arrival: int = 10,
+        standardise: bool = False,
+        categorical_features: Sequence[Hashable] | None = None,
+        drift_detector: Any = None,
+        seed: int | None = None,
+    ) -> None:
+        if not 0.0 <= half_life < math.inf:
+            raise ValueError(f"half_life={half_life!r}; it is a number of samples, or 0 to forget none")
+        if isinstance(categorical_features, str):
+            raise TypeError(f"categorical_features={categorical_features!r}; it is a list of names")
+        self.classifier = classifier
+        self.kind = _one_of(kind, KINDS, "kind")
+        self.sampling_strategy = _ratios(sampling_strategy)
+        self.k_neighbors = _at_least_1(k_neighbors, "k_neighbors")
+        self.m_neighbors = _at_least_1(m_neighbors, "m_neighbors")
+        self.capacity = _at_least_1(capacity, "capacity")
+        self.reservoir = _one_of(reservoir, SCHEMES, "reservoir")
+        self.half_life = half_life
+        self.max_per_arrival = _at_least_1(max_per_arrival, "max_per_arrival")
+        self.standardise = standardise
+        self.categorical_features = categorical_features
+        self.drift_detector = drift_detector
+        self.seed = seed
+        self._reservoirs = Reservoirs(
+            kind, reservoir, sampling_strategy, k_neighbors, m_neighbors, capacity, max_per_arrival,
+            half_life, standardise, categorical_features or (), seed,
+        )  # fmt: skip
+        self._detector = None if drift_detector is None else drift_detector.clone()
+        self._warned = 0  # the sample at which the detector began to warn; 0: it does not
+        self._lenient = not isinstance(classifier, LinearLearner)
+        self._takes_weights = classifier is None or _takes_weights(_last_step(classifier))
+
+    @classmethod
+    def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
+        from ..linear_model import LogisticRegression
+
+        yield {"classifier": LogisticRegression()}
+
+    @property
+    def class_counts_(self) -> dict[Any, float]:
+        """Real samples by label, the user's weights and forgetting included."""
+        return self._reservoirs.counts
+
+    def stored(self, label: Any) -> list[dict[Hashable, Any]]:
+        """Return the samples that the reservoir of a class holds."""
+        return self._reservoirs.stored(label)
+
+    # -- the sampler alone ---------------------------------------------------------------------
+
+    @classmethod
+    def resample(cls, stream: Iterable[tuple[Any, Any]], **options: Any) -> Iterator[Sample]:
+        """Yield the samples of a stream, each followed by the synthetic ones made on its arrival.
+
+        Parameters
+        ----------
+        stream
+            Pairs ``(x, y)``; a sample with None for a label is passed on, and not stored.
+        options
+            Parameters of the class.
+        """
+        reservoirs = cls(None, **options)._reservoirs
+        for x, y in stream:
+            yield x, y
+            if y is not None:
+                yield from reservoirs.arrive(x, y, 1.0, True)
+
+    def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
+        """Return a table with rows added to its rare classes, as imbalanced-learn's samplers do.
+
+        Kind, strategy, neighbours, categories and seed are those of this object, the reservoirs are not
+        used; see `imblearn.fit_resample`. There a share is for two classes; 1 is "auto", for any number.
+        """
+        from ._tables import fit_resample
+
+        strategy: Any = "auto" if self.sampling_strategy == 1.0 else self.sampling_strategy
+        if isinstance(strategy, Mapping):
+            counts = Counter(_rows.vector(y, len(y), "y").tolist())
+            shares = {label: int(share * max(counts.values())) for label, share in strategy.items()}
+            strategy = {label: n for label, n in shares.items() if n > counts[label]}
+        return fit_resample(
+            X, y, self.kind, sampling_strategy=strategy, k_neighbors=self.k_neighbors,
+            m_neighbors=self.m_neighbors, categorical_features=self.categorical_features,
+            random_state=self.seed,
+        )  # fmt: skip
+
+    # -- one sample ----------------------------------------------------------------------------
+
+    def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0, **kwargs: Any) -> None:
+        """Update the classifier with one sample, and with the synthetic ones that it gives rise to.
+
+        Parameters
+        ----------
+        x
+            Features.
+        y
+            Label.
+        w
+            Weight of the sample, at least 0; with 0 nothing happens. Synthetic ones weigh 1.
+        kwargs
+            Passed to the classifier with the real sample.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When the classifier refuses the sample; nothing is stored then.
+        MemoryError
+            When classes times `capacity` times features would take more than 2 GiB.
+        """
+        if w != 1.0:
+            if self._lenient and weight(w) == 0.0:
+                return
+            if not self._takes_weights:
+                raise TypeError(f"w={w!r}: {type(_last_step(self.classifier)).__name__} takes no weights")
+            kwargs["w"] = w
+        if self._detector is None:
+            self.classifier.learn_one(x, y, **kwargs)
+        else:
+            wrong = self.classifier.predict_one(x) != y
+            self.classifier.learn_one(x, y, **kwargs)
+            if w:
+                self._watch(bool(wrong))
+        for made, label in self._reservoirs.arrive(x, y, w, self._lenient):
+            _learn_made(self.classifier, made, label)
+
+    def _watch(self, wrong: bool) -> None:
+        """Show the drift detector an error; on drift drop what is stale."""
+        detector: Any = self._detector
+        now = self._reservoirs.now + 1
+        detector.update(int(wrong))
+        if detector.drift_detected:
+            width = getattr(detector, "width", None)
+            since = (self._warned or None) if width is None else now + 1 - int(width)
+            self._reservoirs.forget(since)
+            self._warned = 0
+        elif getattr(detector, "warning_detected", False):
+            self._warned = self._warned or now
+        else:
+            self._warned = 0
+
+    # -- rows ----------------------------------------------------------------------------------
+
+    @where_classifier_has("_learn_made")
+    def predict_learn_rows(
+        self, X: Any, y: Any, w: Any = None, *, columns: Sequence[Hashable] | None = None, **kwargs: Any
+    ) -> Any:
+        """Learn from each row in turn, as `learn_one`; return outputs of the real ones before each update.
+
+        Parameters
+        ----------
+        X, y, w, columns
+            Rows ``(n, p)``, labels ``(n,)``, weights and names of columns, as the learner's method has them.
+        kwargs
+            None are known; river's wrappers take any.
+
+        Returns
+        -------
+        Raw outputs ``(n,)`` or ``(n, k)``, as the learner's method returns them.
+
+        Raises
+        ------
+        ValueError, TypeError
+            At a bad row, with its position in the attribute ``row``. Rows before it are learned, and what
+            is stored is as it was then.
+        """
+        if self._detector is not None:
+            return self._one_by_one(X, y, w, columns)
+        arrays = _Arrays(self.classifier, X, y, w, columns)
+        outputs: list[Floats] = []
+        start = 0
+        while start < arrays.n or not outputs:
+            before = copy.deepcopy(self._reservoirs)
+            try:
+                stop, made = arrays.take(self._reservoirs, start, arrays.n)
+                z = arrays.learn(self.classifier._learn_made, made, self._reservoirs)
+            except InvalidRow as error:
+                self._reservoirs = before
+                raise arrays.refused(error, made, before, start, outputs) from error
+            except BaseException:
+                self._reservoirs = before
+                raise
+            outputs.append(z[~made.made])
+            start = stop
+        return _joined(outputs)
+
+    @where_classifier_has("_learn_made")
+    def learn_rows(
+        self, X: Any, y: Any, w: Any = None, *, columns: Sequence[Hashable] | None = None, **kwargs: Any
+    ) -> None:
+        """Learn from each row in turn, as `learn_one`; see `predict_learn_rows`."""
+        self.predict_learn_rows(X, y, w, columns=columns)
+
+    def _one_by_one(self, X: Any, y: Any, w: Any, columns: Sequence[Hashable] | None) -> Any:
+        """Learn rows as dicts, where predictions decide on what is stored."""
+        arrays = _Arrays(self.classifier, X, y, w, columns)
+        outputs: list[Any] = []
+        for i, (x, label, h) in enumerate(arrays.samples()):
+            try:
+                self.learn_one(x, label, h)
+            except InvalidRow as error:
+                raise error.at(i) from error
+            outputs.append(np.atleast_1d(self.classifier._last_output()))
+        k = max(map(len, outputs), default=1)
+        z = np.full((len(outputs), k), -np.inf)
+        for i, output in enumerate(outputs):
+            z[i, : len(output)] = output
+        return z if self.classifier._multiclass else z[:, 0]
+
+    # -- mini-batches --------------------------------------------------------------------------
+
+    @where_classifier_has("learn_many")
+    def learn_many(self, X: Any, y: Any, w: Any = 1, **kwargs: Any) -> None:
+        """Update the classifier with a mini-batch: all rows and the synthetic ones of each, at once.
+
+        Of a compiled learner, or any other classifier or pipeline of pandas frames. A drift detector sees
+        none of it.
+
+        Parameters
+        ----------
+        X, y
+            Rows ``(n, p)`` and labels ``(n,)``.
+        w
+            One weight, or ``(n,)``; other than 1 for compiled learners only.
+        kwargs
+            Passed to the classifier: ``columns`` and ``threads`` of compiled learners.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When a row is bad, with its position in the attribute ``row``; all is as it was, if it is so for
+            the classifier.
+        """
+        arrays = _Arrays(self.classifier, X, y, w, kwargs.pop("columns", None))
+        before = copy.deepcopy(self._reservoirs)
+        try:
+            parts: list[Made] = []
+            start = 0
+            while start < arrays.n or not parts:
+                start, part = arrays.take(self._reservoirs, start, arrays.n)
+                parts.append(part)
+            made = Made._make(map(np.concatenate, zip(*parts, strict=True)))
+            if hasattr(self.classifier, "_learn_made_many"):
+                arrays.learn(self.classifier._learn_made_many, made, self._reservoirs, **kwargs)
+            else:
+                made = Made._make(array[np.argsort(made.made, kind="stable")] for array in made)
+                _learn_frames(self.classifier, X, y, w, made, arrays, self._reservoirs, kwargs)
+        except InvalidRow as error:
+            self._reservoirs = before
+            raise error if error.row is None else _of_row(error, int(made.origin[error.row])) from error
+        except BaseException:
+            self._reservoirs = before
+            raise
+
+
+class _Arrays:
+    """Rows of arrays on their way through reservoirs to a learner."""
+
+    def __init__(self, learner: Any, X: Any, y: Any, w: Any, columns: Sequence[Hashable] | None) -> None:
+        self.rows = _rows.rows(X, columns)
+        self.n = self.rows.n
+        self.labels = _rows.vector(y, self.n, "y")
+        self.w = LinearLearner._weights_of(w, self.n)
+        named = isinstance(learner, LinearLearner)  # it may have an objection to those of a bare array
+        names = learner._column_names(self.rows) if named else self.rows.columns
+        self.names: Sequence[Hashable] = range(self.rows.n_columns) if names is None else names
+        self._codes = np.full(self.n, -1)
+
+    def take(self, reservoirs: Reservoirs, start: int, stop: int) -> tuple[int, Made]:
+        """Take rows in, see `Reservoirs.take`; labels become known no earlier than they have to."""
+        columns = reservoirs.columns_of(self.names)
+        stop = min(stop, start + reservoirs.at_once)
+        own = self.w[start:stop] if len(self.w) > 1 else self.w
+        self._codes[start:stop] = reservoirs.codes_of(self.labels[start:stop], own)
+        return reservoirs.take(self.rows, columns, self._codes, self.w, start, stop)
+
+    def learn(self, method: Any, made: Made, reservoirs: Reservoirs, **kwargs: Any) -> Any:
+        """Give rows to a learner's method."""
+        h = np.where(made.made, 1.0, self.w[made.origin if len(self.w) > 1 else 0])
+        labels = self.labels_of(made, reservoirs)
+        return method(reservoirs.table(made), labels, h, made.made, columns=reservoirs.names, **kwargs)
+
+    def labels_of(self, made: Made, reservoirs: Reservoirs) -> NDArray[Any]:
+        """Return labels of rows that were taken in and made."""
+        labels = self.labels[made.origin]
+        if made.made.any():
+            known = reservoirs.labels_like(labels)
+            labels = labels.astype(known.dtype, copy=False)
+            labels[made.made] = known[made.codes[made.made]]
+        return labels
+
+    def refused(
+        self, error: InvalidRow, made: Made, reservoirs: Reservoirs, start: int, outputs: list[Floats]
+    ) -> InvalidRow:
+        """Bring reservoirs to where the learner stopped, and return its error as one of a real row."""
+        if error.row is None:
+            return error
+        row = int(made.origin[error.row])
+        stop = row + 1 if made.made[error.row] else row
+        while start < stop:
+            start, _ = self.take(reservoirs, start, stop)
+        refusal = _of_row(error, row)
+        if error.outputs is not None:
+            outputs = [*outputs, error.outputs[~made.made[: error.row]]]
+        refusal.outputs = _joined(outputs) if outputs else None
+        return refusal
+
+    def samples(self) -> Iterator[tuple[dict[Hashable, Any], Any, float]]:
+        """Return rows as dicts, labels and weights."""
+        names, rows = list(self.names), self.rows
+        weights = np.broadcast_to(self.w, (self.n,)).tolist()
+        for i, (label, h) in enumerate(zip(self.labels.tolist(), weights, strict=True)):
+            if rows.values.ndim == 2:
+                yield dict(zip(names, rows.values[i].tolist(), strict=True)), label, h
+            else:
+                at = slice(*rows.starts[i : i + 2])
+                own = [names[k] for k in rows.index[at]]
+                yield dict(zip(own, rows.values[at].tolist(), strict=True)), label, h
+
+
+def _of_row(error: InvalidRow, row: int) -> InvalidRow:
+    """Return an error of one row as that of another."""
+    return type(error)(str(error).removeprefix(f"row {error.row}: ")).at(row)
+
+
+def _joined(outputs: list[Floats]) -> Floats:
+    """Join outputs of parts; in those before a label was known, it has none."""
+    if outputs[0].ndim == 1:
+        return np.concatenate(outputs)
+    joined = np.full((sum(map(len, outputs)), outputs[-1].shape[1]), -np.inf)
+    start = 0
+    for z in outputs:
+        joined[start : start + len(z), : z.shape[1]] = z
+        start += len(z)
+    return joined
+
+
+# -- classifiers of any kind -------------------------------------------------------------------
+
+
+def _last_step(model: Any) -> Any:
+    """Return the classifier at the end of a pipeline."""
+    while hasattr(model, "steps"):
+        model = next(reversed(model.steps.values()))
+    return model
+
+
+def _takes_weights(classifier: Any) -> bool:
+    kinds = inspect.signature(classifier.learn_one).parameters
+    return "w" in kinds or any(kind.kind is kind.VAR_KEYWORD for kind in kinds.values())
+
+
+def _learn_made(model: Any, x: dict[Any, Any], y: Any) -> None:
+    """Learn from a synthetic sample: a pipeline's last step alone, as a sample that counts nowhere."""
+    while hasattr(model, "steps"):
+        *transformers, model = model.steps.values()
+        for step in transformers:
+            if isinstance(step, base.Transformer):  # not a filter of anomalies
+                x = step.transform_one(x)
+    getattr(model, "_learn_made_one", model.learn_one)(x, y)
+
+
+def _learn_frames(
+    model: Any, X: Any, y: Any, w: Any, made: Made, arrays: _Arrays, reservoirs: Reservoirs, kwargs: Any
+) -> None:
+    """Learn a pandas frame and the rows made of it, which a pipeline's transformers do not learn from."""
+    if type(X).__module__.partition(".")[0] != "pandas":
+        raise TypeError(
+            f"learn_many of {type(model).__name__} with synthetic rows takes frames of pandas, not "
+            f"{type(X).__name__}; use learn_one, or a compiled learner"
+        )
+    if not (isinstance(w, numbers.Real) and w == 1):
+        raise TypeError(f"learn_many of {type(model).__name__} takes no weights here; use learn_one")
+    import pandas as pd
+
+    labels = arrays.labels_of(made, reservoirs)
+    synthetic = pd.DataFrame(made.rows[made.made], columns=list(reservoirs.names))
+    while hasattr(model, "steps"):
+        *transformers, model = model.steps.values()
+        for step in transformers:
+            if not step._supervised:
+                step.learn_many(X)
+            before, X = X, step.transform_many(X)
+            if step._supervised:
+                step.learn_many(before, y)
+            synthetic = step.transform_many(synthetic)
+    X = pd.concat([X, synthetic], ignore_index=True) if len(synthetic) else X.reset_index(drop=True)
+    y = pd.Series(labels, name=getattr(y, "name", None))
+    if hasattr(model, "_learn_made_many"):
+        model._learn_made_many(X, y, 1, made.made, **kwargs)
+    else:
+        model.learn_many(X, y, **kwargs)
+
+
+# -- parameters --------------------------------------------------------------------------------
+
+
+def _one_of(value: Any, names: Iterable[str], what: str) -> Any:
+    if value not in names:
+        raise ValueError(f"{what}={value!r}; it is one of {', '.join(map(repr, names))}")
+    return value
+
+
+def _at_least_1(value: Any, what: str) -> int:
+    if not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"{what}={value!r}; it must be an integer of at least 1")
+    return int(value)
+
+
+def _ratios(value: Any) -> Any:
+    given = value.values() if isinstance(value, Mapping) else [value]
+    for ratio in given:
+        if not isinstance(ratio, int | float) or not 0.0 < ratio <= 1.0:
+            raise ValueError(
+                f"sampling_strategy={value!r}: a class's share of the largest one, after what is made, is "
+                "above 0 and at most 1; say it for all others, or in a dict by label"
+            )
+    return value
