@@ -33,6 +33,7 @@ class LinearLearner(CompiledModel):
     __slots__ = ()
 
     _kernels: ClassVar[ModuleType] = linear
+    _row_reached = 0  # rows behind us of those that `predict_learn_rows` was given, also after Ctrl-C
 
     def _unit_test_skips(self) -> set[str]:
         # learn_many is one step on the mean gradient, not a step for each row: so in river.

@@ -338,6 +338,19 @@ def test_a_schedule_may_count_the_epochs(rows):
     assert (rates["1"], rates["512"], rates["1,024"]) == ("0.08", "0.08", "0.04")
 
 
+def test_class_weights_multiply_the_weights_of_rivers_loop(rows):
+    weighed = ["--class-weight", "balanced:half_life=50", "--optimizer", "sgd", "--lr", 0.1]
+    output = succeed("train", rows, *LABELS, "--quiet", "--metric", "logloss", *weighed)
+    model, metric, counts = linear_model.LogisticRegression(optim.SGD(0.1)), metrics.LogLoss(), [0.0, 0.0]
+    for x, y in numeric(rows, "y"):
+        counts = [n * 0.5 ** (1 / 50) for n in counts]
+        counts[int(y)] += 1.0
+        metric.update(y, model.predict_proba_one(x))
+        model.learn_one(x, y, w=sum(counts) / (sum(n > 0 for n in counts) * counts[int(y)]))
+    assert float(summary(output)["logloss"]) == pytest.approx(metric.get(), rel=1e-5)
+    assert "for labels" in fail("train", rows, *NUMBERS, "--class-weight", "balanced")
+
+
 def test_penalties_are_the_optimizers_own_where_it_has_them(tmp_path, rows):
     args = ("train", rows, *LABELS, "--quiet", "--l1", "60", "--save", tmp_path / "m")
     succeed(*args, "--optimizer", "ftrlproximal:l2=0.5")
@@ -498,7 +511,10 @@ def test_carriage_returns_alone(tmp_path):
         ([], "name the column to predict with --target"),
         (["--target", "kind", "--task", "regression"], "target 'kind' holds text; regression needs numbers"),
         (["--target", "y", "--drop", "kin"], "no column 'kin'; did you mean 'kind'"),
-        (["--target", "y", "--category", "kin"], "no column 'kin', which --category names"),
+        (
+            ["--target", "y", "--category", "kin"],
+            r"no column 'kin' \(--category kin\); did you mean 'kind'\?",
+        ),
         (["--target", "y", "--loss", "squared"], "--loss squared is not for task binary"),
         (["--target", "y", "--metric", "mae"], "--metric mae is not for task binary"),
         (["--target", "t", "--metric", "f1"], "--metric f1 is not for task regression"),

@@ -255,6 +255,32 @@ def test_rows_before_a_bad_one_are_handed_out(tmp_path, monkeypatch, case, threa
         next(stream.CSV(path, "y", 8, weight="w").batches(batches[-1].position))
 
 
+def test_the_number_of_a_bad_row_is_that_in_the_pass(tmp_path):
+    """Whoever finds it: the parser, or what makes features of the cells."""
+    good = [f"c{k % 5},{k},{k % 2}\n" for k in range(60)]
+    for bad, options in (
+        ("c1,tall,0\n", {}),
+        ("c1,,0\n", {}),
+        ("c1\n", {}),
+        ("new,1,0\n", {"max_categories": 6}),
+    ):
+        path = tmp_path / "a.csv"
+        path.write_text("c,x,y\n" + "".join([*good[:45], bad, *good]))
+        source, batches = stream.CSV(path, "y", 20, **options), []
+        source.kinds["x"] = "number"
+        with pytest.raises(InputError) as caught:
+            batches.extend(source)
+        assert caught.value.row == 45
+        assert [len(b) for b in batches] == [20, 20, 5]
+        assert rows_of(batches)[0] == [{"x": float(k), f"c=c{k % 5}": 1.0} for k in range(45)]
+        rest = stream.CSV(path, "y", 20, kinds={"x": "number"}, **options).batches(batches[-1].position)
+        if options:
+            assert rows_of([next(rest)])[0][0] == {"x": 1.0, "c=new": 1.0}
+        else:
+            with pytest.raises(InputError, match="line 47"):
+                next(rest)
+
+
 # -- threads ----------------------------------------------------------------------------------
 
 
@@ -424,6 +450,12 @@ def test_several_files_are_one_stream(tmp_path):
         assert rest == (rows[batch.position["row"] :], targets[batch.position["row"] :], [])
     (tmp_path / "1.csv").write_text("a,d,y\n1,2,3\n")
     with pytest.raises(InputError, match=r"1\.csv, line 1: a column 'd'.*need the same header"):
+        list(source)
+    (tmp_path / "1.csv").write_text("a,y\n1,3\n")
+    with pytest.raises(InputError, match=r"1\.csv, line 1: no column 'c', which .*0\.csv has"):
+        list(source)
+    (tmp_path / "1.csv").write_text("c,a,y\nu,1,3\n")
+    with pytest.raises(InputError, match=r"1\.csv, line 1: the columns are not in the order of .*0\.csv"):
         list(source)
     (tmp_path / "1.csv").write_text("a,c,y\n1,u,3\n1,u\n")
     with pytest.raises(InputError, match=r"1\.csv, line 3: 2 fields"):
@@ -668,3 +700,15 @@ def test_memory_does_not_grow_with_the_text(tmp_path, how, threads):
             tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0]
     assert peaks[1] < (8 + 8 * (threads - 1)) << 20  # a file of 14 MB
+
+
+def test_memory_does_not_grow_with_long_cells(tmp_path, monkeypatch):
+    monkeypatch.setattr(_csv_rows, "_REMEMBERED_BYTES", 1 << 18)
+    path = tmp_path / "a.csv"
+    for n in (200, 20_000):  # the first time, modules and kernels are loaded
+        path.write_text("c,y\n" + "".join(f"{k}{'x' * 500},{k % 2}\n" for k in range(n)))
+        tracemalloc.start()
+        assert sum(len(b) for b in stream.CSV(path, "y", 100, n_features=64)) == n
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 5 << 20  # a file of 10 MB, whose cells would take five times as much

@@ -110,6 +110,20 @@ def test_rows_passed_over_are_not_among_the_nearest(seed, n, d, n_queries, sprea
         assert found == list(zip(distance[q].tolist(), index[q].tolist(), strict=True))[: len(found)]
 
 
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        # squares are a few of the smallest floats, and what rounding does to them is as large
+        ([[-3e-162, -1e-162], [0.0, 0.0], [0.0, -2e-162], [-2e-162, -3e-162], [-2e-162, 9e-162]], 3),
+        # the square of the nearest row overflows, and its distance does not
+        ([[0.6e154], [-0.3e154], [1.4e154], [-1.7e154]], 2),
+    ],
+)
+def test_rows_are_not_passed_over_at_the_ends_of_floats(rows, expected):
+    assert one(compiled, rows, rows[0], 1, exclude=0)[0][1] == expected
+    assert all_nearest(rows, rows[:1], 1, exclude=[0])[0].tolist() == [[expected]]
+
+
 def test_far_from_the_origin_distances_do_not_cancel():
     neighbors = pytest.importorskip("sklearn.neighbors", reason=SKLEARN)
     rows = np.random.default_rng(0).normal(size=(60, 20)) + 1e8

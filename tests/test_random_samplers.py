@@ -127,12 +127,13 @@ def test_poisson_numbers_of_large_rates_are_rivers():
 @pytest.mark.parametrize("seed", [0, 42, "text"])
 def test_draws_are_those_of_random(seed):
     draws, expected = _Draws(seed), random.Random(seed)
-    numbers = [expected.random() for _ in range(5000)]
-    for used, n in ((0, 1), (3, 2), (250, 10), (255, 600), (900, 1)):
-        some, first = draws.listed(used, n)
-        assert first <= used
-        assert len(some) >= used - first + n
-        assert some == numbers[first : first + len(some)]
+    numbers = [expected.random() for _ in range(9000)]
+    for used in (0, 0, 3, 250, 255, 255, 255, 900):
+        before = len(draws.listed) if draws.listed_from == used else 0
+        draws.list_more(used)
+        assert draws.listed_from == used
+        assert len(draws.listed) > before
+        assert draws.listed == numbers[used : used + len(draws.listed)]
         draws.extend(used, 5)
         assert draws.first == used
         assert draws.values.tolist() == numbers[used : used + len(draws.values)]

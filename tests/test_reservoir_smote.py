@@ -19,6 +19,7 @@ from streamgd import evaluate, imblearn, linear_model, optim
 from streamgd._errors import InvalidRow
 from streamgd.imblearn import ReservoirSMOTE, _reservoirs
 from streamgd.kernels.neighbours import all_nearest
+from streamgd.kernels.reservoirs import SCHEMES
 
 KINDS = ("regular", "borderline1", "borderline2", "adasyn", "replay")
 
@@ -184,11 +185,11 @@ def test_bases_neighbours_and_gaps_are_uniform():
     assert scipy.stats.kstest(gaps, "uniform").pvalue > 0.001
 
 
-@pytest.mark.parametrize("reservoir", ["biased", "window", "uniform"])
+@pytest.mark.parametrize("reservoir", SCHEMES)
 def test_neighbours_that_are_remembered_are_the_nearest(reservoir):
     X, y = stream(3000, (0.7, 0.3), d=3)
     X = X.round(1)  # many are as far away
-    model = recorded(X[:100], y[:100], reservoir=reservoir, capacity=60)
+    model = recorded(X[:100], y[:100], reservoir=reservoir, capacity=60, half_life=100.0)
     looked_at = 0
     for x, label in zip(dicts(X[100:]), y[100:].tolist(), strict=True):
         model.learn_one(x, label)
@@ -200,7 +201,7 @@ def test_neighbours_that_are_remembered_are_the_nearest(reservoir):
             np.testing.assert_array_equal(state.listed[c, known], index)
             np.testing.assert_array_equal(state.away[c, known], distance)
             looked_at += len(known)
-    assert looked_at > 5000
+    assert looked_at > (1000 if reservoir == "time_biased" else 5000)
 
 
 @pytest.mark.parametrize("standardise", [False, True])
@@ -304,7 +305,7 @@ def test_synthetic_rows_come_with_the_majority_evenly():
 # -- what is stored ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reservoir", ["biased", "uniform", "uniform_r", "window"])
+@pytest.mark.parametrize("reservoir", sorted(SCHEMES.keys() - {"time_biased"}))
 def test_a_reservoir_larger_than_the_class_holds_all_of_it(reservoir):
     X, y = stream(200)
     model = recorded(X, y, reservoir=reservoir, capacity=2000)
@@ -316,6 +317,23 @@ def test_a_reservoir_larger_than_the_class_holds_all_of_it(reservoir):
             assert len(stored) > 0.8 * len(own)
         else:
             assert stored == own
+
+
+def test_a_class_that_is_silent_fades():
+    X, _ = stream(600)
+    y = np.arange(600) < 60
+    y[:60:3] = False
+    model = ReservoirSMOTE(Recorder(), "replay", reservoir="time_biased", half_life=20.0, seed=0)
+    stored = []
+    for i, (x, label) in enumerate(zip(dicts(X), y.tolist(), strict=True)):
+        model.learn_one(x, label)
+        stored.append(len(model.stored(True)))
+        own = {tuple(row) for row in X[: i + 1][y[: i + 1]].tolist()}
+        assert {tuple(x.values()) for x in model.stored(True)} <= own
+    assert 15 < stored[59] <= 40
+    assert 0 < stored[100] < 0.5 * stored[59]
+    assert stored[-1] <= 1  # the one that is partial: stored with a probability near 0
+    assert not any(made for _, made in model.classifier.arrivals[300:])
 
 
 def test_only_real_rows_are_stored():
@@ -540,6 +558,7 @@ def test_weights_go_through_and_synthetic_samples_weigh_one():
         ({"sampling_strategy": 2.0}, ValueError, "sampling_strategy=2.0: a class's share"),
         ({"sampling_strategy": {True: 0.0}}, ValueError, "at most 1; say it for all others, or in a dict"),
         ({"half_life": -1.0}, ValueError, "half_life=-1.0"),
+        ({"reservoir": "time_biased"}, ValueError, "say how many samples"),
         ({"categorical_features": "abc"}, TypeError, "'abc'; it is a list of names"),
     ],
 )
@@ -585,6 +604,17 @@ def test_class_weights_and_schedules_see_real_rows_only():
     for x, label in zip(dicts(X), y.tolist(), strict=True):
         model.learn_one(x, label)
     assert model.classifier.class_counts_ == {False: float((~y).sum()), True: float(y.sum())}
+
+
+def test_class_weights_in_a_wrapper_between():
+    X, y = stream(600)
+    one = ReservoirSMOTE(imblearn.OnlineClassWeight(linear_model.LogisticRegression()), "replay", seed=0)
+    many = one.clone()
+    for x, label in zip(dicts(X), y.tolist(), strict=True):
+        one.learn_one(x, label)
+    many.learn_rows(X, y)
+    assert one.classifier.class_counts_ == many.classifier.class_counts_ == one.class_counts_
+    assert one.classifier.classifier.weights == many.classifier.classifier.weights
 
 
 # -- drift ---------------------------------------------------------------------------------------

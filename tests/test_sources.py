@@ -345,12 +345,50 @@ def test_an_iterator_that_fails_loses_no_rows():
                 raise OSError("gone")
             return next(self.rows)
 
-    source = Samples(Flaky(), batch_rows=5)
-    batches = source.batches()
-    position = next(batches).position
+    source, batches = Samples(Flaky(), batch_rows=5), []
     with pytest.raises(OSError, match="gone"):
-        next(batches)
-    assert rows_of(source.batches(position)) == rows_of(Samples(ROWS))[5:]
+        batches.extend(source)  # what came before the error stays in the list
+    assert [len(batch) for batch in batches] == [5, 2]
+    for batch in batches[::-1]:
+        assert rows_of(source.batches(batch.position)) == rows_of(Samples(ROWS))[batch.position["row"] :]
+        source, batches = Samples(Flaky(), batch_rows=5), []
+        with pytest.raises(OSError, match="gone"):
+            batches.extend(source)
+
+
+@pytest.mark.parametrize("form", [list, iter])
+def test_rows_before_a_bad_one_are_handed_out(form):
+    rows = [({"a": float(k)}, k) for k in range(20)]
+    rows[12], rows[13], rows[14] = ({"a": "high"}, 12), ({"a": 1.0},), ({"a": 1.0}, 1, -1.0)
+    source, batches = Samples(form(rows), batch_rows=8), []
+    with pytest.raises(InputError, match="row 13: feature 'a' is 'high'") as caught:
+        batches.extend(source)
+    assert [len(batch) for batch in batches] == [8, 4]
+    assert [y for _, _, y, _ in rows_of(batches)] == list(range(12))
+    assert caught.value.row == 12
+    with pytest.raises(InputError, match="row 13: feature 'a' is 'high'"):
+        next(source.batches(batches[-1].position))
+
+
+def test_names_of_later_batches_are_told_apart_without_comparing(tmp_path):
+    """A batch has a few new names, and there may be a million before it."""
+    rows = [({f"n{k}": 1.0}, k % 2) for k in range(40)]
+    (tmp_path / "a.csv").write_text("c,y\n" + "".join(f"n{k},{k % 2}\n" for k in range(40)))
+    (tmp_path / "a.svm").write_text("".join(f"{k % 2} {k}:1\n" for k in range(40)))
+    (tmp_path / "a.vw").write_text("".join(f"{k % 2} |n n{k}\n" for k in range(40)))
+    for source in (
+        Samples(rows, batch_rows=10),
+        stream.CSV(tmp_path / "a.csv", "y", 10),
+        stream.CSV(tmp_path / "a.csv", "y", 10, n_features=1000),
+        stream.SVMLight(tmp_path / "a.svm", 10),
+        stream.VW(tmp_path / "a.vw", 10),
+    ):
+        batches = list(source)
+        for batch, after in itertools.pairwise(batches):
+            assert len(batch.columns) < len(after.columns)
+            assert batch.columns.begins(after.columns)
+            assert tuple(batch.columns) == tuple(after.columns)[: len(batch.columns)]
+        assert [len(x) for batch in batches for x in stream.to_dicts(batch)] == [1] * 40
 
 
 def test_endless_streams():
@@ -376,6 +414,7 @@ def test_mappings_that_are_no_dicts():
         (([1.0, 2.0], 1), r"row 3: x is \[1\.0, 2\.0\] \(list\); the features of a row are a dict"),
         ({"a": 1.0, "b": 2.0}, r"row 3 is \{.*\(dict\); a row is \(x, y\) or \(x, y, w\)"),
         (7, r"row 3 is 7 \(int\); a row is"),
+        ("a.csv", r"row 3 is 'a\.csv' \(str\); .*of several files give the folder or a pattern"),
         (({"a": 1.0},), r"row 3 is \(\{'a': 1\.0\},\) \(tuple\); a row is"),
         (({"a": 1.0}, 1, -1.0), "row 3: the sample weight w is -1"),
         (({"a": 1.0}, 1, {"w": "x"}), "row 3: the sample weight w is 'x'"),
@@ -816,6 +855,18 @@ def test_folders_and_patterns_of_csv_files_are_read_as_one(tmp_path):
     for path in (tmp_path, tmp_path / "*.gz", str(tmp_path / "?.csv.gz")):
         whole = continues_everywhere(stream.source(path, target="y", batch_rows=2))
         assert [x["a"] for _, x, _, _ in rows_of(whole)] == [0.0] * 3 + [1.0] * 3 + [2.0] * 3
+
+
+def test_folders_and_patterns_of_files_whose_names_tell_no_format(tmp_path):
+    for k in range(3):
+        TABLE.assign(a=float(k)).to_csv(tmp_path / f"{k}.log", index=False)
+    for path in (tmp_path, tmp_path / "*.log", str(tmp_path / "?.log")):
+        rows = rows_of(stream.open_file(path, target="y", format="csv"))
+        assert [x["a"] for _, x, _, _ in rows] == [0.0] * 3 + [1.0] * 3 + [2.0] * 3
+    with pytest.raises(FileNotFoundError, match=r"no file .*3\.log'; did you mean"):
+        stream.open_file(tmp_path / "3.log", format="csv")
+    with pytest.raises(InputError, match="is a folder of SVMLight files, which are read one by one"):
+        stream.open_file(tmp_path, format="svm")
 
 
 def test_pipes_and_file_objects(tmp_path, monkeypatch):

@@ -217,6 +217,18 @@ def test_the_delimiter_is_found_in_the_header(tmp_path, delimiter):
     assert rows_of(stream.open_file(path, target="y"))[0] == [{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}]
 
 
+def test_quotes_in_the_header(tmp_path):
+    """One amid a name is a part of it, as the csv module has it; delimiters in quotes are none."""
+    for text, names in {
+        'width 5",y\n1,2\n': ['width 5"', "y"],
+        '"a, b, c";y\n1;2\n': ["a, b, c", "y"],
+        '\ufeff"a\n1",y\n1,2\n': ["a\n1", "y"],
+        'w 5",h 6",y\n1,2,3\n': ['w 5"', 'h 6"', "y"],
+    }.items():
+        source = stream.CSV(write(tmp_path / "a.csv", text), "y")
+        assert rows_of(source)[0] == [{name: k + 1.0 for k, name in enumerate(names[:-1])}]
+
+
 def test_choice_of_columns_and_kinds(tmp_path):
     path = write(tmp_path / "a.csv", "id,zip,x,y\n1,10,0.5,0\n2,20,0.25,1\n")
     source = stream.open_file(path, target="y", drop=["id"], kinds={"zip": "category"})
@@ -303,6 +315,7 @@ BAD = {
     "twice the name": ("x,x,y\n1,2,3\n", "two columns are named 'x'"),
     "no such target": ("x,z,c,b,yy\n" + HEAD, "no column 'y'; it has 'x', 'z', 'c', 'b', 'yy'"),
     "only a target": ("y\n1\n", "no columns left"),
+    "open quote in the header": ('x,"y\n1,2\n3,4\n', "line 1: a quote is opened in the header and never"),
 }
 
 
@@ -319,6 +332,25 @@ def test_text_that_is_not_utf8_is_refused(tmp_path):
     path = write(tmp_path / "a.csv", "c,x\ncafé,1\n", "latin-1")
     with pytest.raises(InputError, match=r"line 2: column 'c' is not UTF-8"):
         list(stream.open_file(path))
+
+
+@pytest.mark.parametrize("kind", [stream.CSV, stream.SVMLight, stream.VW])
+@pytest.mark.parametrize("form", ["Parquet", "Arrow IPC", "gzip", "zstd"])
+def test_what_is_no_text_is_named(tmp_path, kind, form):
+    pa = pytest.importorskip("pyarrow")
+    frame, path = pd.DataFrame({"x": [1.0, 2.0], "y": [0, 1]}), tmp_path / "a"
+    text, end = b"x,y\n1,0\n2,1\n", {"Parquet": "parquet", "Arrow IPC": "arrow", "gzip": "gz", "zstd": "zst"}
+    if form == "Parquet":
+        frame.to_parquet(path)
+    elif form == "Arrow IPC":
+        frame.to_feather(path)
+    else:
+        path.write_bytes(gzip.compress(text) if form == "gzip" else pa.compress(text, form, asbytes=True))
+    with pytest.raises(InputError, match=rf"a: this is {form}, not text; .* that ends in \.{end[form]}$"):
+        list(kind(path))
+    way = f"send it through {form} -dc$" if form in ("gzip", "zstd") else "write it to a file"
+    with pytest.raises(InputError, match=f"<pipe>: this is {form}, not text; {way}"):
+        list(kind(io.BytesIO(path.read_bytes())))
 
 
 def test_a_cut_gzip_file_is_refused(tmp_path):

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from streamgd import linear_model
-from streamgd.stream import InputError, SparseRows, _arrow
+from streamgd.stream import CSV, InputError, SparseRows, _arrow
 from streamgd.stream._ahead import read_ahead
 from streamgd.stream._frames import Frame, RecordBatches
 from streamgd.stream._parquet import IPC, Parquet
@@ -346,6 +346,74 @@ def test_batches_before_a_bad_row_are_handed_out(of_frame):
         next(batches)
 
 
+def test_rows_before_a_bad_one_are_handed_out_wherever_it_stands(of_frame):
+    frame = pd.DataFrame({"x": np.arange(10.0), "c": list("abcde") * 2, "h": np.ones(10), "y": np.ones(10)})
+    for column, message in {
+        "x": "row 8: column 'x'",
+        "c": "row 8: column 'c'",
+        "h": "row 8: the weight 'h' is missing",
+        "y": "row 8: the target 'y' is missing",
+    }.items():
+        bad = frame.copy()
+        bad.loc[7, column] = None
+        bad.loc[8, "x"] = None
+        source, batches = of_frame(bad, "y", 5, weight="h"), []
+        with pytest.raises(InputError, match=message) as caught:
+            batches.extend(source)
+        assert caught.value.row == 7
+        assert [len(b) for b in batches] == [5, 2]
+        assert dicts(batches)[0] == [{"x": float(k), f"c={frame['c'][k]}": 1.0} for k in range(7)]
+        mended = of_frame(frame, "y", 5, weight="h").batches(batches[-1].position)
+        assert [row["x"] for row in dicts(mended)[0]] == [7.0, 8.0, 9.0]
+
+
+def test_a_bad_row_among_plain_numbers(of_frame):
+    frame = pd.DataFrame(np.arange(60.0).reshape(10, 6), columns=list("abcdef"))
+    frame.loc[7, "b"] = None
+    batches = []
+    with pytest.raises(InputError, match="row 8: column 'b' is null") as caught:
+        batches.extend(of_frame(frame, None, 5))
+    assert caught.value.row == 7
+    np.testing.assert_array_equal(np.concatenate([b.X for b in batches]), frame[:7])
+
+
+def test_rows_before_an_error_of_what_yields_record_batches_are_handed_out():
+    def parts():
+        yield from pa.table({"x": np.arange(12.0)}).to_batches(4)
+        raise OSError("gone")
+
+    batches = []
+    with pytest.raises(OSError, match="gone"):
+        batches.extend(RecordBatches(parts(), batch_rows=5))
+    assert [b.X.ravel().tolist() for b in batches] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
+
+def test_kinds_of_columns_that_are_not_there_are_refused(of_frame, tmp_path):
+    frame = pd.DataFrame({"zip": [1, 2], "x": [1.0, 2.0], "w": [1.0, 1.0]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    for make in (of_frame, lambda _, *args, **options: CSV(tmp_path / "a.csv", *args, **options)):
+        with pytest.raises(InputError, match=r"no column 'zp' .*--category zp.*did you mean 'zip'"):
+            make(frame, None, kinds={"zp": "category"})
+        source = make(frame, None, drop=["x"], weight="w", kinds={"x": "category", "w": "number"})
+        assert source.kinds == {"zip": "number"}  # of one that is left out there is no need
+
+
+def test_nan_is_no_category(of_frame):
+    frame = pd.DataFrame({"zip": [1.5, np.nan, 2.0, np.nan], "x": np.arange(4.0)})
+    table = pa.table({"zip": pa.array([1.5, float("nan"), 2.0, None]), "x": np.arange(4.0)})
+    for held in (of_frame(frame, None, 3, kinds={"zip": "category"}, missing="zero"),
+                 Frame(table, kinds={"zip": "category"}, missing="zero"),
+                 Frame(pl.from_arrow(table), kinds={"zip": "category"}, missing="zero")):  # fmt: skip
+        assert dicts(held)[0] == [
+            {"x": 0.0, "zip=1.5": 1.0},
+            {"x": 1.0},
+            {"x": 2.0, "zip=2.0": 1.0},
+            {"x": 3.0},
+        ]
+    with pytest.raises(InputError, match="row 2: column 'zip' is null or NaN"):
+        list(Frame(table, kinds={"zip": "category"}))
+
+
 def test_weights(of_frame):
     frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "h": [0, 2, 5], "y": [1, 0, 1]})
     source = of_frame(frame, "y", 2, weight="h")
@@ -563,6 +631,22 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch, suffix, compr
     assert peaks[1][1] < 1.5 * peaks[0][1] + (4 << 20)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_memory_does_not_grow_with_long_categories(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(_arrow, "_KEPT_CHARACTERS", 1 << 18)
+    monkeypatch.setattr(_arrow, "_PIECE_ROWS", 100)
+    peaks = []
+    for n in (2_000, 20_000):
+        frame = pd.DataFrame({"c": [f"{k}{'x' * 500}" for k in range(n)], "y": 1.0})
+        source = source_of(save(frame, tmp_path / f"{n}{suffix}", 100), "y", 100, n_features=64)
+        del frame
+        tracemalloc.start()
+        assert sum(len(b) for b in source) == n
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
+
+
 def test_a_source_that_is_left_early_leaves_no_thread(tmp_path, monkeypatch):
     monkeypatch.setattr(_arrow, "_PIECE_ROWS", 10)
     batches = iter(Parquet(save(single(1000), tmp_path / "a.parquet", 100), "y", 10))
@@ -643,6 +727,8 @@ def test_pandas_types_that_numpy_lacks():
         "o": np.array(["u", None, "v"], dtype=object),
         "t": np.array([True, None, False], dtype=object),
         "m": [decimal.Decimal("1.5"), None, decimal.Decimal("-2")],
+        "n": np.array([1, pd.NA, 2], dtype=object),
+        "a": np.array([True, pd.NA, None], dtype=object),
         "h": np.array([1, 2, 0.5], np.float16),
         "z": pd.arrays.SparseArray([0.0, 0.0, 4.0]),
         "y": pd.array([True, False, True], "boolean"),
@@ -650,10 +736,12 @@ def test_pandas_types_that_numpy_lacks():
     rows, targets = dicts(Frame(frame, "y", 2, missing="zero"))
     assert targets == [True, False, True]
     assert rows == [
-        {"i": 1.0, "f": 0.5, "b": 1.0, "t": 1.0, "m": 1.5, "h": 1.0, "z": 0.0, "s=u": 1.0, "o=u": 1.0},
-        {"i": 0.0, "f": 0.0, "b": 0.0, "t": 0.0, "m": 0.0, "h": 2.0, "z": 0.0},
-        {"i": 3.0, "f": 2.5, "b": 0.0, "t": 0.0, "m": -2.0, "h": 0.5, "z": 4.0, "s=v": 1.0, "o=v": 1.0},
-    ]
+        {"i": 1.0, "f": 0.5, "b": 1.0, "t": 1.0, "m": 1.5, "n": 1.0, "a": 1.0,
+         "h": 1.0, "z": 0.0, "s=u": 1.0, "o=u": 1.0},
+        {"i": 0.0, "f": 0.0, "b": 0.0, "t": 0.0, "m": 0.0, "n": 0.0, "a": 0.0, "h": 2.0, "z": 0.0},
+        {"i": 3.0, "f": 2.5, "b": 0.0, "t": 0.0, "m": -2.0, "n": 2.0, "a": 0.0,
+         "h": 0.5, "z": 4.0, "s=v": 1.0, "o=v": 1.0},
+    ]  # fmt: skip
     assert next(iter(Frame(frame[["f", "h", "y"]], "y", missing="zero"))).X.dtype == np.float32
     with pytest.raises(InputError, match=r"column 'k' has type object \(mixed.*\); turn it into numbers or"):
         Frame(pd.DataFrame({"k": [1, "a"], "y": [1, 2]}), "y")
@@ -664,6 +752,18 @@ def test_pandas_columns_may_have_names_that_are_no_text():
     batch = next(iter(Frame(frame, y=[0, 1, 0])))
     assert batch.columns == (0, 1)
     np.testing.assert_array_equal(batch.X, frame)
+
+
+def test_means_of_columns_whose_names_are_numbers():
+    frame = pd.DataFrame([[1.0, 10.0], [None, 20.0], [4.0, None], [None, None]])
+    batches = list(Frame(frame, batch_rows=1, missing="mean"))
+    assert np.concatenate([b.X for b in batches]).tolist() == [[1, 10], [1, 20], [4, 15], [2.5, 15]]
+    for k, batch in enumerate(batches, 1):
+        position = json.loads(json.dumps(batch.position))
+        rest = Frame(frame, batch_rows=1, missing="mean").batches(position)
+        assert [b.X.tolist() for b in rest] == [b.X.tolist() for b in batches[k:]]
+    with pytest.raises(InputError, match="two columns have one name as text, such as 1 and '1'"):
+        Frame(frame.set_axis([1, "1"], axis=1), missing="mean")
 
 
 def test_frames_without_pyarrow(monkeypatch):

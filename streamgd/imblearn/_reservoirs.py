@@ -73,7 +73,7 @@ class Reservoirs:
         words[kernel.MOST] = most
         words[kernel.FEWEST] = min(k_neighbors + 1, FEWEST, capacity)
         words[kernel.STANDARDISES] = standardise
-        fading = np.array([2.0 ** (-1.0 / half_life) if half_life else 1.0])
+        fading = np.array([2.0 ** (-1.0 / half_life) if half_life else 1.0, half_life])
         near = max(k_neighbors, m_neighbors)
         # Not where distances change all the time, nor to no end.
         listed = (
@@ -138,7 +138,7 @@ class Reservoirs:
         new.scales[codes] = 0.0
         new.penalty[:] = np.nan
         if len(codes) > len(old.nominal):
-            new.known[:] = 0
+            new.known[:] = new.counts[kernel.LISTED] = 0
         self._state = new._replace(nominal=codes, numeric=np.setdiff1d(np.arange(d), codes))
         if d != self._made.rows.shape[1]:
             self._made = made_room(len(self._made.made), d)
@@ -384,4 +384,4 @@ class Reservoirs:
             kept = order[:left]
             s.rows[c, :left], s.present[c, :left] = s.rows[c, kept], s.present[c, kept]
             s.penalty[c] = np.nan
-            s.known[c] = 0
+            s.known[c] = s.counts[kernel.LISTED, c] = 0

@@ -49,6 +49,12 @@ class ClassifierWrapper(base.Wrapper[Any], base.Classifier):
     """A classifier round another, ``classifier``, that predicts as that one does."""
 
     classifier: Any
+    _row_reached = 0  # rows behind us of those that `predict_learn_rows` was given, also after Ctrl-C
+
+    @property
+    def _read_by(self) -> Any:
+        """What knows the meaning of the outputs that ``predict_learn_rows`` returns; None without it."""
+        return getattr(self.classifier, "_read_by", None) if hasattr(self, "predict_learn_rows") else None
 
     @property
     def _wrapped_model(self) -> Any:

@@ -152,6 +152,10 @@ class OnlineClassWeight(ClassifierWrapper):
     _column_names = property(lambda self: self.classifier._column_names)
     _last_output = property(lambda self: self.classifier._last_output)
     _learn_made = property(lambda self: self.classifier._learn_made)
+    _row_reached = property(
+        lambda self: self.classifier._row_reached,
+        lambda self, row: setattr(self.classifier, "_row_reached", row),
+    )
 
     # -- counts --------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ def _poisson(rate: Any, draws: Any, at: Any) -> Any:
     least = math.exp(-rate)
     k, p = 0, 1.0
     while p > least:
-        if at == len(draws):
+        if at >= len(draws):
             return -1, at
         k += 1
         p *= draws[at]
@@ -93,7 +93,7 @@ def _decide(
             else:
                 ratio = shares[y] / (best * counts[y])
                 k = 0
-                if ratio < 1.0 and at == len(draws):
+                if ratio < 1.0 and at >= len(draws):
                     k = -1
                 elif ratio < 1.0:
                     k = 1 if draws[at] < ratio else 0
@@ -122,8 +122,8 @@ class _Draws:
         self._generator = np.random.Generator(twister)
         self.values = np.empty(0)
         self.first = 0  # the number of the first of them
-        self._list: list[float] = []  # some of them, for one sample after the other
-        self._list_first = 0
+        self.listed: list[float] = []  # some of them, for one sample after the other
+        self.listed_from = 0
 
     def extend(self, used: int, more: int) -> None:
         """Make some more; the first ``used`` of all will not be asked for again."""
@@ -136,14 +136,13 @@ class _Draws:
         if used > self.first:
             self.values, self.first = self.values[used - self.first :].copy(), used
 
-    def listed(self, used: int, n: int) -> tuple[list[float], int]:
-        """Return a list that has at least ``n`` after the first ``used``, and the number of its first."""
-        if not self._list_first <= used <= self._list_first + len(self._list) - n:
-            while used + n > self.first + len(self.values):
-                self.extend(used, n)
-            start = used - self.first
-            self._list, self._list_first = self.values[start : start + max(n, _BLOCK)].tolist(), used
-        return self._list, self._list_first
+    def list_more(self, used: int) -> None:
+        """List those after the first ``used``, twice as many if that is what there is."""
+        n = 2 * len(self.listed) if used == self.listed_from and self.listed else _BLOCK
+        while used + n > self.first + len(self.values):
+            self.extend(used, n)
+        start = used - self.first
+        self.listed, self.listed_from = self.values[start : start + n].tolist(), used
 
 
 class _Decisions:
@@ -198,12 +197,11 @@ class _Decisions:
 
     def copies_of_one(self, kind: int, rate: float, code: int) -> int:
         """Decide how often a sample is learned, and count it."""
-        used, copies, n = self.words[DRAWN], [0], 1
-        while True:
-            draws, first = self._draws.listed(used, n)
-            if _decide(kind, (code,), 0, rate, self.shares, self.counts, self.words, draws, first, copies):
-                return copies[0]
-            n = first + len(draws) - used + 1
+        used, draws, copies = self.words[DRAWN], self._draws, [0]
+        state = self.shares, self.counts, self.words
+        while not _decide(kind, (code,), 0, rate, *state, draws.listed, draws.listed_from, copies):
+            draws.list_more(used)
+        return copies[0]
 
     def forget(self) -> None:
         """Drop the draws that are used up."""
@@ -337,19 +335,23 @@ class ClassificationSampler(ClassifierWrapper):
         again = len(order) > n
         chosen = np.where(copies > 0, weights, 0.0)
         given = (taken(X, order), labels[order], chosen[order]) if again else (X, labels, chosen)
+        self.classifier._row_reached = self._row_reached = 0
         try:
             z: NDArray[np.float64] = self.classifier.predict_learn_rows(*given, columns=columns)
-        except InvalidRow as error:
-            if error.row is None:
-                raise
-            row = int(order[error.row])
+        except BaseException as error:
+            reached = self.classifier._row_reached
+            # a row of which the first copies are learned is behind us
+            self._row_reached = row = int(order[reached - 1]) + 1 if reached else 0
             done = self._decisions.draft()
             done.copies(self._kind, self._rate, done.codes_of(labels[:row].tolist(), self.desired_dist))
             self._commit(done)
+            if not isinstance(error, InvalidRow) or error.row is None:
+                raise
             refusal = _alone(error).at(row)
             if error.outputs is not None:
                 refusal.outputs = error.outputs[first[:row]]
             raise refusal from error
+        self._row_reached = n
         self._commit(draft)
         return z[first] if again else z
 

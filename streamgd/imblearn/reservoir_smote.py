@@ -53,10 +53,9 @@ class ReservoirSMOTE(ClassifierWrapper):
       classifier learns the real one first: an error that a synthetic one leads to comes after that.
     - With a weight of 0 nothing happens. Other weights count as so many samples of the class.
 
-    Memory is bounded: classes times `capacity` times 9 bytes a feature and 16 a neighbour, up to 2 GB.
-    Neighbours are exact. They are remembered from one synthetic sample to the next, as long as features are
-    not standardised, so that there is a search of a class for about as many as its own samples that arrive
-    times `k_neighbors`, not for each.
+    Neighbours are exact. Those of a row are remembered until a sample of the class comes between, if features
+    are not standardised: a rare class is searched for a few of its synthetic samples only. Memory is bounded:
+    classes times `capacity` times 9 bytes a feature and 16 a neighbour; 2 GiB are not exceeded.
 
     Parameters
     ----------
@@ -87,9 +86,12 @@ class ReservoirSMOTE(ClassifierWrapper):
     reservoir
         Which samples a class keeps. "biased": recent ones, exponentially so, as each sample of the
         class overwrites a random one (Aggarwal, 2006); "window": the last ones; "uniform": all that came,
-        with the same probability (Li, 1994); and others, see `kernels.reservoirs`.
+        with the same probability (Li, 1994); "weighted" and "chao": by their weights (Efraimidis, Spirakis,
+        2006; Chao, 1982); "time_biased": by `half_life` in samples of all classes, so that those of a class
+        that is silent go, too (Hentschel, Haas, Tian, 2018).
     half_life
-        Samples after which a sample counts half in what a class lacks; 0: never.
+        Samples after which a sample counts half in what a class lacks, and in a "time_biased" reservoir; 0:
+        never.
     max_per_arrival
         Synthetic samples on one arrival, at most: it bounds the time of an arrival.
     standardise
@@ -115,7 +117,7 @@ class ReservoirSMOTE(ClassifierWrapper):
     >>> from streamgd import imblearn, linear_model
     >>> model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
     >>> model = imblearn.ReservoirSMOTE(model, standardise=True, seed=1)
-    >>> for x, y in datasets.CreditCard().take(2000):
+    >>> for x, y in datasets.Phishing():
     ...     model.learn_one(x, y)
 
     The sampler alone:
@@ -123,7 +125,7 @@ class ReservoirSMOTE(ClassifierWrapper):
     >>> stream = [({"x": float(i)}, i % 10 == 0) for i in range(200)]
     >>> balanced = list(imblearn.ReservoirSMOTE.resample(stream, kind="replay", seed=1))
     >>> sum(y for _, y in balanced), len(balanced)
-    (179, 359)
+    (180, 360)
 
     References
     ----------
@@ -153,6 +155,8 @@ class ReservoirSMOTE(ClassifierWrapper):
     ) -> None:
         if not 0.0 <= half_life < math.inf:
             raise ValueError(f"half_life={half_life!r}; it is a number of samples, or 0 to forget none")
+        if reservoir == "time_biased" and not half_life:
+            raise ValueError("reservoir='time_biased' fades by half_life: say how many samples that is")
         if isinstance(categorical_features, str):
             raise TypeError(f"categorical_features={categorical_features!r}; it is a list of names")
         self.classifier = classifier
@@ -174,7 +178,7 @@ class ReservoirSMOTE(ClassifierWrapper):
         )  # fmt: skip
         self._detector = None if drift_detector is None else drift_detector.clone()
         self._warned = 0  # the sample at which the detector began to warn; 0: it does not
-        self._lenient = not isinstance(classifier, LinearLearner)
+        self._lenient = not isinstance(_unwrapped(classifier), LinearLearner)
         self._takes_weights = classifier is None or _takes_weights(_last_step(classifier))
 
     @classmethod
@@ -313,20 +317,24 @@ class ReservoirSMOTE(ClassifierWrapper):
             return self._one_by_one(X, y, w, columns)
         arrays = _Arrays(self.classifier, X, y, w, columns)
         outputs: list[Floats] = []
-        start = 0
+        start = self._row_reached = 0
         while start < arrays.n or not outputs:
             before = copy.deepcopy(self._reservoirs)
+            self.classifier._row_reached = 0
             try:
                 stop, made = arrays.take(self._reservoirs, start, arrays.n)
                 z = arrays.learn(self.classifier._learn_made, made, self._reservoirs)
-            except InvalidRow as error:
+            except BaseException as error:
                 self._reservoirs = before
-                raise arrays.refused(error, made, before, start, outputs) from error
-            except BaseException:
-                self._reservoirs = before
+                reached = self.classifier._row_reached
+                if reached:  # to where the learner stopped: behind a row that it has learned
+                    start = arrays.take_up_to(before, start, int(made.origin[reached - 1]) + 1)
+                self._row_reached = start
+                if isinstance(error, InvalidRow) and error.row is not None:
+                    raise arrays.refusal(error, made, outputs) from error
                 raise
             outputs.append(z[~made.made])
-            start = stop
+            start = self._row_reached = stop
         return _joined(outputs)
 
     @where_classifier_has("_learn_made")
@@ -341,10 +349,12 @@ class ReservoirSMOTE(ClassifierWrapper):
         arrays = _Arrays(self.classifier, X, y, w, columns)
         outputs: list[Any] = []
         for i, (x, label, h) in enumerate(arrays.samples()):
+            self._row_reached = i
             try:
                 self.learn_one(x, label, h)
             except InvalidRow as error:
                 raise error.at(i) from error
+            self._row_reached = i + 1
             outputs.append(np.atleast_1d(self.classifier._last_output()))
         k = max(map(len, outputs), default=1)
         z = np.full((len(outputs), k), -np.inf)
@@ -406,9 +416,12 @@ class _Arrays:
         self.n = self.rows.n
         self.labels = _rows.vector(y, self.n, "y")
         self.w = LinearLearner._weights_of(w, self.n)
-        named = isinstance(learner, LinearLearner)  # it may have an objection to those of a bare array
-        names = learner._column_names(self.rows) if named else self.rows.columns
-        self.names: Sequence[Hashable] = range(self.rows.n_columns) if names is None else names
+        learner = _unwrapped(learner)
+        self.names: Sequence[Hashable]
+        if isinstance(learner, LinearLearner):  # it may have an objection to numbers for names
+            self.names = learner._column_names(self.rows)
+        else:
+            self.names = range(self.rows.n_columns) if self.rows.columns is None else self.rows.columns
         self._codes = np.full(self.n, -1)
 
     def take(self, reservoirs: Reservoirs, start: int, stop: int) -> tuple[int, Made]:
@@ -434,17 +447,17 @@ class _Arrays:
             labels[made.made] = known[made.codes[made.made]]
         return labels
 
-    def refused(
-        self, error: InvalidRow, made: Made, reservoirs: Reservoirs, start: int, outputs: list[Floats]
-    ) -> InvalidRow:
-        """Bring reservoirs to where the learner stopped, and return its error as one of a real row."""
-        if error.row is None:
-            return error
-        row = int(made.origin[error.row])
-        stop = row + 1 if made.made[error.row] else row
+    def take_up_to(self, reservoirs: Reservoirs, start: int, stop: int) -> int:
+        """Take rows in, for a learner that has them already; return ``stop``."""
         while start < stop:
             start, _ = self.take(reservoirs, start, stop)
-        refusal = _of_row(error, row)
+        return start
+
+    @staticmethod
+    def refusal(error: InvalidRow, made: Made, outputs: list[Floats]) -> InvalidRow:
+        """Return the error of a learner as one of a real row."""
+        assert error.row is not None
+        refusal = _of_row(error, int(made.origin[error.row]))
         if error.outputs is not None:
             outputs = [*outputs, error.outputs[~made.made[: error.row]]]
         refusal.outputs = _joined(outputs) if outputs else None
@@ -487,6 +500,13 @@ def _last_step(model: Any) -> Any:
     """Return the classifier at the end of a pipeline."""
     while hasattr(model, "steps"):
         model = next(reversed(model.steps.values()))
+    return model
+
+
+def _unwrapped(model: Any) -> Any:
+    """Return the classifier in a wrapper."""
+    while isinstance(model, ClassifierWrapper):
+        model = model.classifier
     return model
 
 

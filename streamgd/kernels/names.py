@@ -39,8 +39,8 @@ class Table(NamedTuple):
 
 
 @borrowing
-def _word(text, i):
-    """Return the eight bytes from ``text[i]`` on, which LLVM makes one load."""
+def eight_bytes(text, i):
+    """Return ``text[i:i + 8]`` as a word, the first byte lowest; one load, for an unsigned ``i``."""
     word = np.uint64(text[i]) | np.uint64(text[i + _1]) << _8
     word |= np.uint64(text[i + _2]) << _16 | np.uint64(text[i + _3]) << _24
     word |= np.uint64(text[i + _4]) << _32 | np.uint64(text[i + _5]) << _40
@@ -53,7 +53,7 @@ def hashed(text, begin, end):
     h = np.uint64(end - begin) * _A
     i, stop = np.uint64(begin), np.uint64(end)  # unsigned: an index that may count from the end takes longer
     while i + _8 <= stop:
-        h = (h ^ _word(text, i)) * _A
+        h = (h ^ eight_bytes(text, i)) * _A
         h ^= h >> _29
         i += _8
     tail = _0
@@ -149,6 +149,11 @@ class Names:
 
     def __len__(self) -> int:
         return int(self.table.held[0])
+
+    @property
+    def size(self) -> int:
+        """Bytes of all names."""
+        return int(self.table.starts[len(self)])
 
     @property
     def full(self) -> bool:

@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamgd._jit import strict
+from streamgd._jit import borrowing, strict
 
-from .names import NO_ROOM, borrowing, enter
+from .names import NO_ROOM, eight_bytes, enter
 
 # What a CSV column is, and why a kernel returned.
 SKIP: Final = 0
@@ -111,17 +111,7 @@ _TENS = np.array([10**k for k in range(9)], dtype=np.uint64)
 _BY_TEN, _PAIRS = np.uint64(10 << 8 | 1), np.uint64(0x00FF00FF00FF00FF)
 _BY_HUNDRED, _FOURS = np.uint64(100 << 16 | 1), np.uint64(0x0000FFFF0000FFFF)
 _BY_TEN_THOUSAND = np.uint64(10_000 << 32 | 1)
-_2, _3, _4, _5, _6, _7, _8 = (np.uint64(k) for k in range(2, 9))
-_16, _24, _32, _40, _48, _56 = (np.uint64(k) for k in range(16, 64, 8))
-
-
-@borrowing
-def _eight_bytes(text, i):
-    """Return ``text[i:i + 8]`` as a word, the first byte lowest; one load, for an unsigned ``i``."""
-    word = np.uint64(text[i]) | np.uint64(text[i + _ONE]) << _8
-    word |= np.uint64(text[i + _2]) << _16 | np.uint64(text[i + _3]) << _24
-    word |= np.uint64(text[i + _4]) << _32 | np.uint64(text[i + _5]) << _40
-    return word | np.uint64(text[i + _6]) << _48 | np.uint64(text[i + _7]) << _56
+_4, _7, _8, _16, _32, _56 = (np.uint64(k) for k in (4, 7, 8, 16, 32, 56))
 
 
 @borrowing
@@ -174,7 +164,7 @@ def number(text, start):
         begin = i
         n = _8
         while n == _8 and i + _8 <= size:
-            digits, n = _leading_digits(_eight_bytes(text, i))
+            digits, n = _leading_digits(eight_bytes(text, i))
             m = m * _TENS[n] + digits
             i += n
         while n == _8 and _ZERO <= text[i] <= _NINE:

@@ -14,7 +14,7 @@ from .._jit import LIMIT, jitable, strict
 from . import reservoirs
 from .draws import below, unit
 from .neighbours import _squared, nearest_mixed
-from .reservoirs import FILLED, admit
+from .reservoirs import FILLED, TIME_BIASED, admit, fade
 from .smote import between, hardness, in_danger, median_deviation, mode
 
 Floats = NDArray[np.float64]
@@ -41,7 +41,11 @@ KINDS: Final = {
 N_WORDS: Final = 9
 
 # Of the counts, by class
-REAL, MADE, RATIO = range(3)  # real samples and made ones, both faded; the share of the largest wanted
+(
+    REAL, MADE,  # real samples, and made ones, both faded
+    RATIO,  # the share of the largest class that is wanted
+    LISTED,  # rows whose neighbours are remembered
+) = range(4)  # fmt: skip
 
 # What `arrive` returns in place of a number of rows; nothing was written.
 FULL: Final = -1
@@ -57,9 +61,9 @@ class State(NamedTuple):
     """All that a sampler keeps: K classes of room for at most C rows each, r so far, of d columns."""
 
     words: Words  # (N_WORDS,)
-    fading: Floats  # (1,) factor of all counts at each arrival
+    fading: Floats  # (2,) factor of all counts at each arrival; the half-life that it comes from
     rng: NDArray[np.uint64]  # (4,)
-    counts: Floats  # (3, K)
+    counts: Floats  # (4, K)
     rows: Floats  # (K, r, d) features that a row lacks are 0
     present: Flags  # (K, r, d)
     slots: Words  # (K, reservoirs.N_WORDS)
@@ -76,6 +80,7 @@ class State(NamedTuple):
     known: Words  # (K, r) how many of a row's neighbours are listed; 0: to be looked for
     listed: Words  # (K, r, k or 0) their slots, the nearest first
     away: Floats  # (K, r, k or 0) and squared distances
+    moves: Words  # (C, 2) scratch
     nominal: Words  # columns of codes
     numeric: Words  # the others
 
@@ -97,7 +102,7 @@ def state_room(
     """Return what a state has from its counts on: nothing stored, and room for so much."""
     flags, words = np.bool_, np.int64
     return [
-        np.zeros((3, classes)),
+        np.zeros((4, classes)),
         np.zeros((classes, rows, width)),
         np.zeros((classes, rows, width), flags),
         np.zeros((classes, reservoirs.N_WORDS), words),
@@ -114,6 +119,7 @@ def state_room(
         np.zeros((classes, rows), words),
         np.zeros((classes, rows, listed), words),
         np.zeros((classes, rows, listed)),
+        np.zeros((capacity, 2), words),
         np.zeros(0, words),
         np.zeros(0, words),
     ]
@@ -219,35 +225,49 @@ def _neighbours(s, c, base):
             s.rows[c], s.slots[c, FILLED], s.scales, s.nominal, _penalty(s, c), s.rows[c, base], base,
             s.listed.shape[2], s.listed[c, base], s.away[c, base],
         )  # fmt: skip
+        s.counts[LISTED, c] += 1.0
     for i in range(s.known[c, base]):
         s.near[0, i] = s.listed[c, base, i]
     return s.known[c, base]
 
 
 @jitable
+def _unlist(s, c, slot):
+    """Forget a row's neighbours."""
+    if s.known[c, slot] != 0:
+        s.known[c, slot] = 0
+        s.counts[LISTED, c] -= 1.0
+
+
+@jitable
 def _list(s, c, slot):
     """Bring what is remembered of neighbours up to date after a row was written to a slot."""
-    k = s.listed.shape[2]
-    s.known[c, slot] = 0
+    _unlist(s, c, slot)
+    if s.counts[LISTED, c] == 0.0:
+        return
+    rows, row, known, listed, away = s.rows[c], s.rows[c, slot], s.known[c], s.listed[c], s.away[c]
+    k = listed.shape[1]
     for i in range(s.slots[c, FILLED]):
-        found, listed, away = s.known[c, i], s.listed[c, i], s.away[c, i]
+        found = known[i]
         if found == 0:
             continue
         gone = s.nominal.shape[0] > 0  # what codes add to distances has changed
         for n in range(found):
-            gone = gone or listed[n] == slot
+            gone = gone or listed[i, n] == slot
         if gone:
-            s.known[c, i] = 0
+            _unlist(s, c, i)
             continue
-        distance = _squared(s.rows[c], i, s.scales, s.rows[c, slot], away[k - 1] if found == k else np.inf)
+        distance = _squared(rows, i, s.scales, row, away[i, k - 1] if found == k else np.inf)
         at = found
-        while at > 0 and (away[at - 1] > distance or (away[at - 1] == distance and listed[at - 1] > slot)):
+        while at > 0 and (
+            away[i, at - 1] > distance or (away[i, at - 1] == distance and listed[i, at - 1] > slot)
+        ):
             if at < k:
-                away[at], listed[at] = away[at - 1], listed[at - 1]
+                away[i, at], listed[i, at] = away[i, at - 1], listed[i, at - 1]
             at -= 1
         if at < k:
-            away[at], listed[at] = distance, slot
-            s.known[c, i] = min(found + 1, k)
+            away[i, at], listed[i, at] = distance, slot
+            known[i] = min(found + 1, k)
 
 
 @jitable
@@ -326,6 +346,21 @@ def _top_up(s, out, at, origin):
 
 
 @jitable
+def _fade(s, c):
+    """Give up stored rows of a class as time goes by."""
+    filled = s.slots[c, FILLED]
+    n = fade(s.slots[c], s.floats[c], s.arrived[c], s.fading[1], s.words[NOW], s.rng, s.moves)
+    for i in range(n):
+        to, at = s.moves[i, 0], s.moves[i, 1]
+        s.rows[c, to] = s.rows[c, at]
+        s.present[c, to] = s.present[c, at]
+    if s.slots[c, FILLED] < filled:
+        s.penalty[c] = np.nan
+        s.known[c] = 0
+        s.counts[LISTED, c] = 0.0
+
+
+@jitable
 def _store(s, c, w):
     """Count the arriving row, and offer it to the reservoir of its class."""
     s.words[NOW] += 1
@@ -340,6 +375,9 @@ def _store(s, c, w):
             s.moments[0, j] += change / s.words[NOW]
             s.moments[1, j] += change * (s.row[j] - s.moments[0, j])
         s.words[STALE] = 1
+    if s.words[SCHEME] == TIME_BIASED:
+        for k in range(s.counts.shape[1]):
+            _fade(s, k)
     slot = admit(
         s.words[SCHEME], s.slots[c], s.floats[c], s.keys[c], s.arrived[c], w, 0.0, s.words[NOW], s.rng
     )

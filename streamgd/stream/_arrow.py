@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from ._batch import InputError, Position
 from ._encode import Codes, Column
-from ._table import Look, Piece, Table
+from ._table import Look, Piece, Table, cut
 
 # Rows are decoded and converted in larger pieces than batches: 131,072 rows at a time are decoded 1.7 times
 # as fast as 8,192. A piece of a wide table is smaller.
 _PIECE_ROWS = 1 << 17
 _PIECE_CELLS = 1 << 22
 
-KEPT = 1 << 19  # values of a category column that are remembered from piece to piece
+# Of a category column, what is remembered from piece to piece: values, and their characters.
+KEPT, _KEPT_CHARACTERS = 1 << 19, 64 << 20
 
 
 def arrow(what: str) -> Any:
@@ -54,28 +55,35 @@ def rows_at_once(batch_rows: int, n_columns: int) -> int:
 def rechunked(parts: Iterable[Any], rows: int, most: int) -> Iterator[list[Any]]:
     """Join and cut record batches into lists of them with a multiple of ``rows`` rows, at most ``most``.
 
-    Only the last may have any other number. What comes whole stays whole, so that little is copied.
+    Only the last may have any other number, also where ``parts`` ends by an error. What comes whole stays
+    whole, so that little is copied.
     """
     held: list[Any] = []
     n = 0
-    for part in parts:
-        if held:
-            missing = rows - n
-            held.append(part.slice(0, missing))
-            n += len(held[-1])
-            part = part.slice(missing)
-            if n < rows:
-                continue
-            yield held
-            held, n = [], 0
-        while len(part) >= rows:
-            size = min(len(part), most) // rows * rows
-            yield [part.slice(0, size)]
-            part = part.slice(size)
-        if len(part):
-            held, n = [part], len(part)
+    error: Exception | None = None
+    try:
+        for part in parts:
+            if held:
+                missing = rows - n
+                held.append(part.slice(0, missing))
+                n += len(held[-1])
+                part = part.slice(missing)
+                if n < rows:
+                    continue
+                yield held
+                held, n = [], 0
+            while len(part) >= rows:
+                size = min(len(part), most) // rows * rows
+                yield [part.slice(0, size)]
+                part = part.slice(size)
+            if len(part):
+                held, n = [part], len(part)
+    except Exception as raised:
+        error = raised
     if held:
         yield held
+    if error is not None:
+        raise error
 
 
 def skipped(parts: Iterable[Any], rows: int) -> Iterator[Any]:
@@ -98,23 +106,27 @@ class Values(dict[Any, int]):
 
     def __init__(self) -> None:
         self.listed: list[str] = []
+        self._size = 0  # characters of them
         self.trim(-1)
 
     def trim(self, most: int) -> None:
         """Begin anew when there are many: a column of identifiers would otherwise fill the memory."""
-        if len(self.listed) > most:
+        if len(self.listed) > most or self._size > _KEPT_CHARACTERS:
             self.clear()
             self[None] = -1
-            self.listed = []
+            self.listed, self._size = [], 0
             self._dictionary: Any = None
             self._codes: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def __missing__(self, value: Any) -> int:
+        if value != value:
+            return -1  # NaN
         text = str(value)
         if text != value:
             return self[text]
         code = self[text] = len(self.listed)
         self.listed.append(text)
+        self._size += len(text)
         return code
 
     def encode(self, array: Any) -> NDArray[np.int64]:
@@ -175,10 +187,6 @@ def numbers(array: Any) -> NDArray[Any]:
     return found
 
 
-def _cut(column: Column, lo: int, hi: int) -> Column:
-    return Codes(column.codes[lo:hi], column.values) if isinstance(column, Codes) else column[lo:hi]
-
-
 def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
@@ -227,13 +235,16 @@ class ArrowTable(Table):
                     whole[name] = _joined([numbers(a) for a in arrays])
             for lo in range(0, n, rows):
                 hi = min(lo + rows, n)
-                columns = {name: _cut(column, lo, hi) for name, column in whole.items()}
+                columns = {name: cut(column, lo, hi) for name, column in whole.items()}
                 at = row + lo
 
                 def place(i: int, at: int = at) -> str:
                     return self._place(at + i)
 
-                yield Piece(columns, hi - lo, place, self._position(row + hi))
+                def position(m: int, at: int = at) -> Position:
+                    return self._position(at + m)
+
+                yield Piece(columns, hi - lo, place, position)
             row += n
 
 

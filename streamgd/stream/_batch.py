@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,7 +20,7 @@ Position: TypeAlias = dict[str, Any]
 class InputError(ValueError):
     """A source does not hold what it should; the message names the place and the way out."""
 
-    row: int | None = None  # of the batch in the making, where the rows before it are good
+    row: int | None = None  # number of the bad one in its pass, counted from 0; the rows before it are good
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,23 @@ def rows_of(X: Any, lo: int, hi: int) -> Any:
         return X[lo:hi]
     begin, end = X.indptr[lo], X.indptr[hi]
     return SparseRows(X.data[begin:end], X.indices[begin:end], X.indptr[lo : hi + 1] - begin, X.n_columns)
+
+
+def up_to_bad(make: Callable[[int], Batch], n: int, first: int = 0) -> tuple[Batch | None, InputError | None]:
+    """Return what ``make`` makes of ``n`` rows; else of those before a bad one, which may be none, and why.
+
+    An error of ``make`` that has the number of a row, counted from ``first``, says that those before it are
+    good.
+    """
+    error: InputError | None = None
+    while n:
+        try:
+            return make(n), error
+        except InputError as refused:
+            if refused.row is None:
+                raise
+            n, error = refused.row - first, refused
+    return None, error
 
 
 class Source(ABC):

@@ -54,10 +54,17 @@ def select(
     return chosen
 
 
-def check_kinds(where: str, names: Sequence[str], kinds: Mapping[str, Kind] | None) -> dict[str, Kind]:
-    """Return the kinds that the caller insists on, for columns that exist."""
+def check_kinds(
+    where: str, names: Sequence[str], used: Collection[str], kinds: Mapping[str, Kind] | None
+) -> dict[str, Kind]:
+    """Return the kinds that the caller insists on, of the columns that are used."""
     given = dict(kinds or {})
     for name, kind in given.items():
         if kind not in ("number", "boolean", "category"):
             raise ValueError(f"kinds[{name!r}]={kind!r}: a column is 'number', 'boolean' or 'category'")
-    return {name: kind for name, kind in given.items() if name in set(names)}
+        if name not in names:
+            raise InputError(
+                f"{where}: no column {name!r} (kinds={{{name!r}: {kind!r}}}, --category {name}); "
+                f"{nearest(name, names)}"
+            )
+    return {name: kind for name, kind in given.items() if name in used}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import os
+import re
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -14,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._recipe import Kind, Missing, Recipe
-from ._batch import Batch, InputError, Position, Source
+from ._batch import Batch, InputError, Position, Source, up_to_bad
 from ._columns import check_kinds, select
 from ._csv_rows import Cells, Layout, Reader, Text, boolean, is_boolean, is_marker, is_number
 from ._encode import Column, Encoder
 from ._window import Follow, Pipe, Window, compressed
 
 SAMPLE = 1000  # rows that decide what a column is
+_DELIMITERS = ",;\t|"
 File: TypeAlias = str | os.PathLike[str] | Pipe | Any
 
 
@@ -124,7 +127,7 @@ class CSV(Source):
             self._features = select(str(self.path), self._names, target, weight, drop, columns)
             self._start: Position = {"row": 0, "byte": window.offset, "line": window.line}
             used = [*self._features, *([] if target is None else [target])]
-            given = check_kinds(str(self.path), used, kinds)
+            given = check_kinds(str(self.path), self._names, used, kinds)
             sample = self._sample(window, used)
             self.kinds: dict[str, Kind] = {n: given.get(n) or _kind(sample[n]) for n in used}
             found = [n for n in self._features if self.kinds[n] == "category" and n not in given]
@@ -192,20 +195,14 @@ class CSV(Source):
                         m, error = reader.read(self.batch_rows)
                         if m == 0:
                             break
-                        position = {"row": row + m, "byte": window.offset, "line": window.line}
-                        if len(self.files) > 1:
-                            position["file"] = number
-                        try:
-                            batch = self._batch(encoder, reader, texts, m, row, position)
-                        except InputError as refused:
-                            error, m = refused, refused.row or 0
-                            if not m:
-                                break
-                            position |= {"row": row + m} | reader.before(m)
-                            batch = self._batch(encoder, reader, texts, m, row, position)
-                        yield batch
-                        row += m
+                        make = functools.partial(self._batch, encoder, reader, texts, number, row)
+                        batch, refused = up_to_bad(make, m)
+                        error = refused or error
+                        if batch is not None:
+                            yield batch
+                            row += len(batch)
                     if error is not None:
+                        error.row = row
                         raise error
                 number += 1
                 if number == len(self.files):
@@ -217,11 +214,14 @@ class CSV(Source):
         encoder: Encoder,
         reader: Reader,
         texts: Mapping[str, Text],
-        m: int,
+        number: int,
         row: int,
-        position: Position,
+        m: int,
     ) -> Batch:
-        """Make a batch of the first ``m`` rows that were read."""
+        """Make a batch of the first ``m`` rows that were read of a file; ``row`` came before them."""
+        position: Position = {"row": row + m} | reader.before(m)
+        if len(self.files) > 1:
+            position["file"] = number
         X: Any = reader.numbers[:m]
         names = reader.layout.numbers
         for j, name in enumerate(names):
@@ -249,12 +249,15 @@ class CSV(Source):
         """Read the header of a further file."""
         names, _ = _header(window, file, chr(self.delimiter))
         if names != self._names:
-            other = next((n for n in names if n not in self._names), None)
-            found = f"a column {other!r}" if other is not None else f"{len(names)} columns"
-            raise InputError(
-                f"{file}, line 1: {found}, where {self.path} has {len(self._names)} columns, and others; "
-                "files that are read as one need the same header"
-            )
+            more = next((n for n in names if n not in self._names), None)
+            less = next((n for n in self._names if n not in names), None)
+            if more is not None:
+                found = f"a column {more!r}, which {self.path} does not have"
+            elif less is not None:
+                found = f"no column {less!r}, which {self.path} has"
+            else:
+                found = f"the columns are not in the order of {self.path}"
+            raise InputError(f"{file}, line 1: {found}; files that are read as one need the same header")
 
     def _text(self, name: str) -> Text:
         """Return the reader of a column that is not made of numbers."""
@@ -281,6 +284,7 @@ def _files(path: Any) -> tuple[Path | Pipe, ...]:
 
 def _header(window: Window, where: Path | Pipe, delimiter: str | None) -> tuple[list[str], int]:
     """Read the first line: names of the columns, and the delimiter."""
+    before_quotes = [c.encode() for c in (_DELIMITERS if delimiter is None else delimiter)]
     at = -1
     while at < 0 and not window.final:
         window.fill()
@@ -289,7 +293,8 @@ def _header(window: Window, where: Path | Pipe, delimiter: str | None) -> tuple[
             head = b"   " + head[3:]
         quoted = False
         for k, c in enumerate(head):
-            quoted ^= c == 34
+            if c == 34 and (quoted or not head[:k].strip() or head[k - 1 : k] in before_quotes):
+                quoted = not quoted  # a quote amid a name is a part of it
             if c == 10 and not quoted and head[:k].strip():
                 at = k
                 break
@@ -298,6 +303,8 @@ def _header(window: Window, where: Path | Pipe, delimiter: str | None) -> tuple[
                     f"{where}, line 1: a line ends with a carriage return alone, as on old Macs; "
                     "convert the line ends to newlines"
                 )
+    if at < 0 and quoted:
+        raise InputError(f"{where}, line 1: a quote is opened in the header and never closed")
     line = head[: at if at >= 0 else len(head)]
     try:
         text = line.decode().lstrip(" \r\n")
@@ -306,7 +313,8 @@ def _header(window: Window, where: Path | Pipe, delimiter: str | None) -> tuple[
     if not text.strip():
         raise InputError(f"{where}: the file is empty")
     if delimiter is None:
-        delimiter = max(",;\t|", key=text.count)
+        outside = re.sub(rf'(^|[{_DELIMITERS}])"[^"]*"', r"\1", text)  # a quoted name may hold any of them
+        delimiter = max(_DELIMITERS, key=outside.count)
     if len(delimiter.encode()) != 1:
         raise ValueError(f"delimiter={delimiter!r}: one ASCII character is needed")
     window.skip(min(len(line) + 1, window.end))

@@ -19,7 +19,8 @@ from ._encode import Codes
 from ._table import weights
 from ._window import Pipe, Window
 
-_REMEMBERED = 1_000_000  # distinct cells of a column whose value is kept from batch to batch
+# Of a column, what is kept from batch to batch: distinct cells, and their bytes.
+_REMEMBERED, _REMEMBERED_BYTES = 1_000_000, 64 << 20
 _UNBOUNDED: Final = 1 << 62
 _BOOLEANS = {"true": True, "false": False}
 _MARKERS = frozenset(["na", "n/a", "nan", "null", "none", "?"])  # of a missing number, in any case
@@ -137,12 +138,17 @@ class Reader:
 
         They are fewer at the end of the text, before a row that is wrong, or when more are slow to come.
         """
+        m, error = self._read(n)
+        self._starts[m], self._lines[m] = self._window.offset, self._window.line
+        return m, error
+
+    def _read(self, n: int) -> tuple[int, InputError | None]:
         layout, window = self.layout, self._window
         self.numbers = np.empty((n, len(layout.numbers)))
         self.apart = np.empty((len(layout.apart), n))
         self._spans = np.empty((len(layout.texts), n, 2), dtype=np.int64)
-        self._lines = np.empty(n, dtype=np.int64)
-        self._starts = np.empty(n, dtype=np.int64)
+        self._lines = np.empty(n + 1, dtype=np.int64)
+        self._starts = np.empty(n + 1, dtype=np.int64)
         for text in layout.texts:
             text.begin(n)
         r, begin = 0, window.offset
@@ -176,7 +182,7 @@ class Reader:
         return f"{self._file}, line {self._lines[row]}"
 
     def before(self, row: int) -> Position:
-        """Return the byte and the line where a row of the batch begins."""
+        """Return the byte and the line where a row of the batch begins, or the one behind its last."""
         return {"byte": int(self._starts[row]), "line": int(self._lines[row])}
 
     # -- bytes to rows, in one thread or several ---------------------------------------------
@@ -382,7 +388,7 @@ class Text:
     def begin(self, n: int) -> None:
         """Make room for ``n`` rows, and forget values if they are too many to keep."""
         self._codes = np.empty(n, dtype=np.int64)
-        if len(self._values) > _REMEMBERED:
+        if len(self._values) > _REMEMBERED or self._names.size > _REMEMBERED_BYTES:
             self._names, self._values = Names(_UNBOUNDED), []
 
     def take(self, reader: Reader, spans: NDArray[np.int64], first: int, last: int) -> Failure | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._recipe import Recipe
-from .._rows import SparseRows
+from .._rows import Prefix, SparseRows
 from ..kernels import hashing
 from ._batch import InputError, Kind
 from ._columns import nearest
@@ -72,7 +72,8 @@ class Encoder:
     Raises
     ------
     InputError
-        An interaction names a column that is not there, or two features have one name.
+        An interaction names a column that is not there, or two features have one name; with means, also if
+        they have one as text.
     """
 
     def __init__(
@@ -96,6 +97,11 @@ class Encoder:
         self._dense = recipe.n_features is None and not self._texts
         self._counts = np.zeros(len(self._numeric))
         self._means = np.zeros(len(self._numeric))
+        if recipe.missing == "mean" and len({*map(str, self._numeric)}) < len(self._numeric):
+            raise InputError(
+                f"{where}: two columns have one name as text, such as 1 and '1', and their means cannot be "
+                "told apart; rename one"
+            )
         if state is not None:
             self._counts[:] = [state["counts"][str(name)] for name in self._numeric]
             self._means[:] = [state["means"][str(name)] for name in self._numeric]
@@ -252,20 +258,18 @@ class _Slots:
         self._numeric, self._texts, self._crosses = numeric, texts, crosses
         self._most = most
         self._owners: dict[str, int] = {}  # by name: the feature that made it, -1 for those of `fixed`
+        self._listed: list[Hashable] = []
         for name in fixed:
             self._enter(name, -1)
-        self._frozen: tuple[str, ...] = tuple(fixed)
         self._vocabularies = [_Vocabulary() for _ in texts]
         self._folds = [[hashing.Numbering() for _ in cross.of(True)[1:]] for cross in crosses]
         # by feature, a column of categories or an interaction: the slot of each of its numbers
         self._slots = [_longer(_NONE, 0)] * (len(texts) + len(crosses))
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Prefix:
         """Every name so far."""
-        if len(self._frozen) != len(self._owners):
-            self._frozen = tuple(self._owners)
-        return self._frozen
+        return Prefix(self._listed)
 
     def find(self, columns: Sequence[Codes], n: int) -> tuple[Words, NDArray[np.float64]]:
         """Return the slots of each row's categories and interactions, and their values."""
@@ -329,6 +333,7 @@ class _Slots:
                 f"{self._where}: {twins} would both be the feature {name!r}; rename one of the columns"
             )
         self._owners[name] = feature
+        self._listed.append(name)
         return slot
 
     def _described(self, name: str, feature: int) -> str:
@@ -411,8 +416,7 @@ class _Buckets:
         self._values: list[Sequence[str]] = [()] * len(texts)
         self._tables = [_NONE] * len(texts)  # number of the name, by code
         self._numbering = hashing.Numbering()
-        self._buckets: list[int] = []
-        self._frozen: tuple[int, ...] = ()
+        self._buckets: list[Hashable] = []
         hashes = np.array([hashing.hash_of(str(name)) for name in fixed], dtype=np.int64)
         self._signs = np.where(hashes < 0, -1.0, 1.0)
         self._fixed = self._numbered(np.abs(hashes) % n_features).tolist()
@@ -421,11 +425,9 @@ class _Buckets:
         self._base = 0
 
     @property
-    def names(self) -> tuple[int, ...]:
+    def names(self) -> Prefix:
         """Every bucket so far."""
-        if len(self._frozen) != len(self._buckets):
-            self._frozen = tuple(self._buckets)
-        return self._frozen
+        return Prefix(self._buckets)
 
     def _numbered(self, buckets: Words) -> Words:
         numbers, new = self._numbering.number(buckets)

@@ -56,7 +56,8 @@ class Frame(ArrowTable):
     Raises
     ------
     InputError
-        Names row (counted from 1), column and value. The batch that holds the bad row is not handed out.
+        Names row (counted from 1), column and value. The rows before a bad one are handed out
+        first.
 
     Examples
     --------
@@ -89,7 +90,7 @@ class Frame(ArrowTable):
         super().__init__(self._view.where, self._view.names, self._view.look, target, batch_rows, **options)
         if isinstance(self._view, _PlainPolars) and "category" in self.kinds.values():
             arrow("text columns of a polars frame")
-        self._y = None if y is None else _rows.vector(y, self.n_rows, "y")
+        self._y = None if y is None else self._targets(_rows.vector(y, self.n_rows, "y"))
         self._w = None if w is None else weights(_rows.vector(w, self.n_rows, "w"), "w", self._place)
 
     def _place(self, row: int) -> str:
@@ -100,18 +101,18 @@ class Frame(ArrowTable):
         for batch in super().batches(start):
             lo, hi = batch.first, batch.first + len(batch)
             if self._y is not None:
-                batch = dataclasses.replace(batch, y=self._targets(self._y[lo:hi], lo))
+                batch = dataclasses.replace(batch, y=self._y[lo:hi])
             if self._w is not None:
                 batch = dataclasses.replace(batch, w=self._w[lo:hi])
             yield batch
 
-    def _targets(self, y: NDArray[Any], lo: int) -> NDArray[Any]:
+    def _targets(self, y: NDArray[Any]) -> NDArray[Any]:
         if y.dtype.kind == "b":
             return y
         y = y.astype(np.float64 if y.dtype.kind in "iuf" else object, copy=False)
         bad = (y != y) | (y == np.array(None))
         if bad.any():
-            raise InputError(f"{self._place(lo + int(np.argmax(bad)))}: y is missing; take the row out")
+            raise InputError(f"{self._place(int(np.argmax(bad)))}: y is missing; take the row out")
         return y
 
     def _record_batches(self, row: int) -> Iterator[Any]:
@@ -129,7 +130,7 @@ class Frame(ArrowTable):
             def place(i: int, lo: int = lo) -> str:
                 return self._place(lo + i)
 
-            yield Piece({name: cut(lo, hi) for name, cut in columns.items()}, hi - lo, place, {})
+            yield Piece({name: cut(lo, hi) for name, cut in columns.items()}, hi - lo, place, lambda _: {})
 
 
 def _view(df: Any) -> _Arrow | _Polars | _PlainPolars | _Pandas:
@@ -267,8 +268,6 @@ class _Pandas:
             whole = series.to_numpy()  # a view
             return lambda lo, hi: whole[lo:hi]
         to = np.float32 if str(dtype).lower() in ("float16", "float32") else np.float64
-        if isinstance(dtype, np.dtype):
-            return lambda lo, hi: series.iloc[lo:hi].astype(to).to_numpy()
         return lambda lo, hi: series.iloc[lo:hi].to_numpy(dtype=to, na_value=np.nan)
 
 
@@ -329,7 +328,8 @@ class RecordBatches(ArrowTable):
     Raises
     ------
     InputError
-        Names row (counted from 1), column and value. The batch that holds the bad row is not handed out.
+        Names row (counted from 1), column and value. The rows before a bad one are handed out
+        first.
     """
 
     repeatable = False

@@ -92,10 +92,8 @@ def open_file(
         kind = _named(format or "csv")
         if kind not in _TEXT.values():
             raise InputError(f"{path}: {kind.__name__} is not read from a pipe; write it to a file first")
-    elif format is not None:
-        kind = _named(format)
     else:
-        kind, what = _found(path)
+        kind, what = _found(path, None if format is None else _named(format))
     known = _known(kind, options, str(path))
     if "target" in _options(kind):
         known["target"] = target
@@ -110,11 +108,6 @@ def open_file(
             f"{path}: the target {target!r} holds text; regression needs numbers (or use task binary)"
         )
     return source
-
-
-def is_svmlight(path: str | Path) -> bool:
-    """Return whether a file of this name is read as svmlight."""
-    return _FORMATS.get(_suffix(Path(path))) is SVMLight
 
 
 def _suffix(path: Path) -> str:
@@ -146,12 +139,12 @@ def _named(format: str) -> Any:
     return kind
 
 
-def _found(path: Path) -> tuple[Any, Any]:
-    """Return the class that reads a file, a folder or a pattern, and what to give it."""
+def _found(path: Path, said: Any) -> tuple[Any, Any]:
+    """Return the class that reads a file, a folder or a pattern, the one said if any; and what to give it."""
     if path.is_dir():
         files, what = [p for p in path.iterdir() if p.is_file() and p.name[0] not in "._"], "folder"
     elif path.exists():
-        return _class_of(path), path
+        return said or _class_of(path), path
     elif glob.has_magic(str(path)):
         files, what = [p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file()], "pattern"
     else:
@@ -161,11 +154,12 @@ def _found(path: Path) -> tuple[Any, Any]:
     if not files:
         raise FileNotFoundError(f"no files in {path}" if what == "folder" else f"no file matches '{path}'")
     if what == "folder":  # other files may lie beside those with rows
-        files = [p for p in files if _suffix(p) in _FORMATS] or files
+        known = [said] if said else _FORMATS.values()
+        files = [p for p in files if _FORMATS.get(_suffix(p)) in known] or files
     files.sort()
-    kind = _class_of(files[0])
+    kind = said or _class_of(files[0])
     for file in files:
-        if _class_of(file) is not kind:
+        if not said and _class_of(file) is not kind:
             pattern = str(file.parent / f"*{file.suffix}")
             raise InputError(
                 f"{path} is a {what} of files in several formats, such as {files[0].name!r} and "

@@ -152,8 +152,7 @@ class Parquet(Files):
     Raises
     ------
     InputError
-        Names file, row (counted from 1), column and value. The batch that holds the bad row is not handed
-        out.
+        Names file, row (counted from 1), column and value. The rows before a bad one are handed out first.
     """
 
     format = "Parquet"
@@ -208,8 +207,7 @@ class IPC(Files):
     Raises
     ------
     InputError
-        Names file, row (counted from 1), column and value. The batch that holds the bad row is not handed
-        out.
+        Names file, row (counted from 1), column and value. The rows before a bad one are handed out first.
     """
 
     format = "Arrow IPC"

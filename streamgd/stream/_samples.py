@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
 from array import array
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from .. import _errors, _rows
 from .._errors import InvalidRow, InvalidValue
-from .._rows import SparseRows
-from ._batch import Batch, InputError, Position, Source
+from .._rows import Prefix, SparseRows
+from ._batch import Batch, InputError, Position, Source, up_to_bad
 
 Sample = tuple[Any, Any, Any]  # x, y, w
 
@@ -40,7 +41,8 @@ class Samples(Source):
     Raises
     ------
     InputError
-        Names the row, counted from 1, and what is wrong with it.
+        Names the row, counted from 1, and what is wrong with it. The rows before it are handed out first, as
+        are those before an error that the iterator raises.
 
     Examples
     --------
@@ -111,16 +113,18 @@ class Samples(Source):
         row = 0 if start is None else start["row"]
         items = self._items(row)
         index = _Index()
-        columns: tuple[Hashable, ...] = ()
-        while chunk := self._chunk(items, row):
-            xs, ys, w = _unzipped(chunk, row)
-            X = _matrix(xs, index, row)
-            if len(columns) != len(index):
-                columns = tuple(index)
-            n = len(chunk)
-            y = None if all(value is None for value in ys) else _rows.vector(ys, n, "y")
-            yield Batch(X, y, columns, row, {"row": row + n}, w)
-            row += n
+        error: Exception | None = None
+        while error is None:
+            chunk, error = self._chunk(items, row)
+            if not chunk:
+                break
+            batch, refused = up_to_bad(lambda n: _batch(chunk[:n], index, row), len(chunk), row)  # noqa: B023
+            error = refused or error
+            if batch is not None:
+                yield batch
+                row += len(batch)
+        if error is not None:
+            raise error
 
     def _items(self, row: int) -> Iterator[Any]:
         """Return an iterator over the items behind ``row`` rows."""
@@ -138,15 +142,18 @@ class Samples(Source):
             )
         return chain(last[len(last) - (self._row - row) :], self._counted())
 
-    def _chunk(self, items: Iterator[Any], row: int) -> list[Any]:
-        """Return the next items, the first of which is ``row``."""
+    def _chunk(self, items: Iterator[Any], row: int) -> tuple[list[Any], Exception | None]:
+        """Return the next items, the first of which is ``row``, and the error that comes behind them."""
         chunk: list[Any] = []
+        error = None
         try:
             chunk.extend(islice(items, self.batch_rows))
-        finally:  # an error, or Ctrl-C, loses none
+        except Exception as raised:
+            error = raised
+        finally:  # Ctrl-C loses none either
             if not self.repeatable and row + len(chunk) == self._row:
                 self._last = (self._row, chunk)
-        return chunk
+        return chunk, error
 
     def _counted(self) -> Iterator[Any]:
         for item in self._samples:
@@ -155,11 +162,30 @@ class Samples(Source):
 
 
 class _Index(dict[Hashable, int]):
-    """Column by name; a new name gets the next one."""
+    """Column by name; a new name gets the next one.
+
+    Attributes
+    ----------
+    names
+        The name of each column.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[Hashable] = []
 
     def __missing__(self, name: Hashable) -> int:
-        self[name] = column = len(self)
+        self[name] = column = len(self.names)
+        self.names.append(name)
         return column
+
+
+def _batch(chunk: list[Any], index: _Index, row: int) -> Batch:
+    """Return items, the first of which is ``row``, as a batch."""
+    n = len(chunk)
+    xs, ys, w = _unzipped(chunk, row)
+    X = _matrix(xs, index, row)
+    y = None if all(value is None for value in ys) else _rows.vector(ys, n, "y")
+    return Batch(X, y, Prefix(index.names), row, {"row": row + n}, w)
 
 
 def _unzipped(
@@ -182,28 +208,36 @@ def _unzipped(
     if not all(issubclass(kind, dict) for kind in set(map(type, xs))):
         for k, x in enumerate(xs):
             if not isinstance(x, Mapping):
-                raise InputError(
-                    f"row {row + k + 1:,}: x is {reprlib.repr(x)} ({type(x).__name__}); the features of a "
-                    "row are a dict by name (rows of numbers in one array: stream.Arrays)"
+                text = (
+                    f": x is {reprlib.repr(x)} ({type(x).__name__}); the features of a row are a dict by name"
                 )
+                raise _refusal(row + k, f"{text} (rows of numbers in one array: stream.Arrays)")
         xs = tuple(map(dict, xs))
     return xs, ys, w
 
 
+def _refusal(row: int, text: str) -> InputError:
+    """Return the error for a row, which it numbers from 1."""
+    error = InputError(f"row {row + 1:,}{text}")
+    error.row = row
+    return error
+
+
 def _no_sample(item: Any, row: int) -> InputError:
-    hint = "; for record batches there is stream.RecordBatches" if hasattr(item, "__arrow_c_array__") else ""
-    return InputError(
-        f"row {row + 1:,} is {reprlib.repr(item)} ({type(item).__name__}); a row is (x, y) or (x, y, w){hint}"
-    )
+    hint = ""
+    if hasattr(item, "__arrow_c_array__"):
+        hint = "; for record batches there is stream.RecordBatches"
+    elif isinstance(item, str | os.PathLike):
+        hint = "; of several files give the folder or a pattern, or stream.CSV([...])"
+    found = f"{reprlib.repr(item)} ({type(item).__name__})"
+    return _refusal(row, f" is {found}; a row is (x, y) or (x, y, w){hint}")
 
 
 def _named_weight(given: dict[str, Any], row: int) -> Any:
     """Return the weight in what river calls keyword arguments of ``learn_one``."""
     for name in given:
         if name != "w":
-            raise InputError(
-                f"row {row + 1:,} has {name!r} beside x and y; learners know the weight 'w' only"
-            )
+            raise _refusal(row, f" has {name!r} beside x and y; learners know the weight 'w' only")
     return given.get("w", 1.0)
 
 
@@ -214,7 +248,7 @@ def _weights(ws: Sequence[Any], row: int) -> NDArray[np.float64]:
         try:
             weights[k] = _errors.weight(w)
         except InvalidRow as error:
-            raise InputError(f"row {row + k + 1:,}: {error}") from error
+            raise _refusal(row + k, f": {error}") from error
     return weights
 
 
@@ -227,7 +261,8 @@ def _matrix(xs: Sequence[Any], index: _Index, row: int) -> NDArray[np.float64] |
     names = tuple(xs[0])
     if len(index) in (0, len(names)) and all(map(names.__eq__, map(tuple, xs))):
         if not index:
-            index.update(zip(names, range(len(names)), strict=True))
+            for name in names:
+                index[name]  # enters it
         if names == tuple(index):
             return data.reshape(len(xs), len(names))
     indices = np.fromiter(map(index.__getitem__, chain.from_iterable(xs)), np.int64, len(data))
@@ -240,18 +275,18 @@ def _number(x: Mapping[Hashable, Any], name: Hashable, row: int) -> float:
     """Return a feature's value; NaN for None, which the learner refuses, or skips, with its row."""
     value = x[name]
     if isinstance(value, str):
-        raise InputError(
-            f"row {row + 1:,}: feature {name!r} is {reprlib.repr(value)}, a string; numbers are needed: "
-            "preprocessing.FeatureEncoder makes a category of it"
+        raise _refusal(
+            row,
+            f": feature {name!r} is {reprlib.repr(value)}, a string; numbers are needed: "
+            "preprocessing.FeatureEncoder makes a category of it",
         )
     try:
         return _errors.feature(value, name)
     except InvalidValue:
         return np.nan
     except InvalidRow as error:
-        raise InputError(
-            f"row {row + 1:,}: {error}; preprocessing.FeatureEncoder makes categories of strings"
-        ) from error
+        text = f": {error}; preprocessing.FeatureEncoder makes categories of strings"
+        raise _refusal(row, text) from error
 
 
 def to_dicts(batch: Batch) -> Iterator[dict[Hashable, float]]:
@@ -266,6 +301,8 @@ def to_dicts(batch: Batch) -> Iterator[dict[Hashable, float]]:
     [{'a': 1.0, 'b': 0.0}, {'a': 0.0, 'b': 1.0}]
     """
     names, X = batch.columns, batch.X
+    if len(names) <= (len(X.data) if isinstance(X, SparseRows) else X.size):
+        names = tuple(names)  # faster to look into, where that is worth a copy
     if not isinstance(X, SparseRows):
         return (dict(zip(names, values, strict=True)) for values in X.tolist())
     present = list(map(names.__getitem__, X.indices.tolist()))

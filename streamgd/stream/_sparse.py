@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._recipe import Recipe
-from .._rows import SparseRows
+from .._rows import Prefix, SparseRows
 from ..kernels import parse
 from ..kernels.hashing import Numbering
 from ..kernels.parse_svmlight import add_up
@@ -78,6 +78,7 @@ class SparseText(Source):
                     yield reader.batch(row)
                     row += reader.rows
             if reader.error is not None:
+                reader.error.row = row
                 raise reader.error
 
 
@@ -105,7 +106,6 @@ class SparseReader(ABC):
         self.indices: NDArray[np.int64] = np.empty(16 * n, dtype=np.int64)
         self.values: NDArray[np.float64] = np.empty(16 * n)
         self._names: list[Hashable] = []
-        self._frozen: tuple[Hashable, ...] = ()
         self._numbering = Numbering()
         self._place: NDArray[np.int64] = np.zeros(1024, dtype=np.int64)
 
@@ -184,9 +184,7 @@ class SparseReader(ABC):
             values[indices < 0] *= -1.0
             indices = np.abs(indices) % self._n_features
         columns, new = self.columns(indices)
-        if new:
-            self._names += new
-            self._frozen = tuple(self._names)
+        self._names += new
         if len(self._place) < len(self._names):
             self._place = np.resize(self._place, 2 * len(self._names))
         n = add_up(indptr, columns, values, self._place)
@@ -194,4 +192,4 @@ class SparseReader(ABC):
         y = None if self.labels is None else self.labels[:m]
         w = None if self.weights is None or (self.weights[:m] == 1.0).all() else self.weights[:m]
         position = {"row": first + m, "byte": self.window.offset, "line": self.window.line}
-        return Batch(X, y, self._frozen, first, position, w)
+        return Batch(X, y, Prefix(self._names), first, position, w)

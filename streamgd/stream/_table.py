@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.columns import matrix
-from ._batch import Batch, InputError, Kind, Missing, Position, Source
+from ._batch import Batch, InputError, Kind, Missing, Position, Source, up_to_bad
 from ._columns import check_kinds, select
 from ._encode import Codes, Column, Encoder, Recipe
 
@@ -42,7 +43,12 @@ class Piece(NamedTuple):
     columns: Mapping[str, Column]
     n: int
     place: Callable[[int], str]  # of the i-th row, for errors
-    position: Position  # behind the rows, without "row"
+    position: Callable[[int], Position]  # behind so many of the rows, without "row"
+
+
+def cut(column: Column, lo: int, hi: int) -> Column:
+    """Return rows ``lo`` to ``hi`` of a column, without copies."""
+    return Codes(column.codes[lo:hi], column.values) if isinstance(column, Codes) else column[lo:hi]
 
 
 class Table(Source):
@@ -85,8 +91,8 @@ class Table(Source):
     Raises
     ------
     InputError
-        Names the table, row (counted from 1), column and value. The batch that holds the bad row is not
-        handed out.
+        Names the table, row (counted from 1), column and value. The rows before a bad one are handed out
+        first.
     """
 
     reads = True
@@ -116,14 +122,17 @@ class Table(Source):
         self.weight = weight
         self.batch_rows = batch_rows
         self.recipe = Recipe(missing, tuple(interactions), n_features, max_categories)
-        self._features = select(where, names, target, weight, drop, columns)
+        self._features = tuple(select(where, names, target, weight, drop, columns))
         used = [*self._features, *([] if target is None else [target])]
-        given = check_kinds(where, used, kinds)
+        given = check_kinds(where, names, used, kinds)
         self.kinds: dict[str, Kind] = {n: self._kind(n, look(n), given.get(n)) for n in used}
         self._used = [*used, *([] if weight is None else [weight])]
         if weight is not None and (found := look(weight)).kind not in ("number", "boolean"):
             raise InputError(f"{where}: column {weight!r} has type {found.type}; weights are numbers")
         self._encoder(None)  # refuses what the columns cannot give
+        # A matrix of floats where nothing is missing needs no encoder.
+        self._plain = missing != "mean" and not self.recipe.interactions and n_features is None
+        self._plain &= all(self.kinds[n] == "number" for n in self._features)
 
     def _kind(self, name: str, found: Look, given: Kind | None) -> Kind:
         if found.kind is None:
@@ -155,26 +164,33 @@ class Table(Source):
     def batches(self, start: Position | None = None) -> Iterator[Batch]:
         """Yield batches from ``start``, the position of an earlier batch (default: the beginning)."""
         encoder = self._encoder(start)
-        names: Sequence[Any] = tuple(self._features)
-        # A matrix of floats where nothing is missing needs no encoder.
-        plain = encoder.state is None and not self.recipe.interactions and self.recipe.n_features is None
-        plain = plain and all(self.kinds[n] == "number" for n in names)
         row = 0 if start is None else start["row"]
         for piece in self._pieces(start):
-            columns, place = piece.columns, piece.place
-            y = None
-            if self.target is not None:
-                y = self._labels(columns[self.target], self.kinds[self.target] == "boolean", place)
-            w = None if self.weight is None else weights(columns[self.weight], self.weight, place)
-            features = {n: columns[n] for n in self._features}
-            X: Any = matrix(list(features.values()), piece.n) if plain else None
-            if X is None:
-                X, names = encoder.rows(features, piece.n, place)
-            position = {"row": row + piece.n, **piece.position}
-            if (state := encoder.state) is not None:
-                position["encoder"] = state
-            yield Batch(X, y, names, row, position, w)
-            row += piece.n
+            batch, error = up_to_bad(functools.partial(self._batch, encoder, piece, row), piece.n)
+            if batch is not None:
+                yield batch
+                row += len(batch)
+            if error is not None:
+                error.row = row
+                raise error
+
+    def _batch(self, encoder: Encoder, piece: Piece, row: int, n: int) -> Batch:
+        """Make a batch of the first ``n`` rows of a piece; ``row`` came before them."""
+        columns, place = piece.columns, piece.place
+        if n < piece.n:
+            columns = {name: cut(column, 0, n) for name, column in columns.items()}
+        y = None
+        if self.target is not None:
+            y = self._labels(columns[self.target], self.kinds[self.target] == "boolean", place)
+        w = None if self.weight is None else weights(columns[self.weight], self.weight, place)
+        names: Sequence[Any] = self._features
+        X: Any = matrix([columns[name] for name in names], n) if self._plain else None
+        if X is None:
+            X, names = encoder.rows(columns, n, place)
+        position = {"row": row + n, **piece.position(n)}
+        if (state := encoder.state) is not None:
+            position["encoder"] = state
+        return Batch(X, y, names, row, position, w)
 
     def _labels(self, column: Column, of_truth: bool, place: Callable[[int], str]) -> NDArray[Any]:
         labels: NDArray[Any]
@@ -185,9 +201,10 @@ class Table(Source):
             labels = column.astype(np.float64)
             bad = np.isnan(labels)
         if bad.any():
-            raise InputError(
-                f"{place(int(np.argmax(bad)))}: the target {self.target!r} is missing; take the row out"
-            )
+            i = int(np.argmax(bad))
+            error = InputError(f"{place(i)}: the target {self.target!r} is missing; take the row out")
+            error.row = i
+            raise error
         return labels.astype(bool) if of_truth else labels
 
 
@@ -205,5 +222,9 @@ def weights(column: Any, name: Hashable, place: Callable[[int], str]) -> NDArray
     if bad.any():
         i = int(np.argmax(bad))
         found = "missing" if np.isnan(w[i]) else f"{w[i]!s}"
-        raise InputError(f"{place(i)}: the weight {name!r} is {found}; weights are finite numbers, 0 or more")
+        refused = InputError(
+            f"{place(i)}: the weight {name!r} is {found}; weights are finite numbers, 0 or more"
+        )
+        refused.row = i
+        raise refused
     return w

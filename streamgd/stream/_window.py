@@ -28,6 +28,15 @@ PATIENCE = 0.2  # seconds that complete rows wait for more of them to come throu
 _FAILURES = (OSError, EOFError, zlib.error, ValueError)
 
 
+# How files begin that hold no text: what they are, how their names end, and what makes text of a pipe's.
+_BINARY = {
+    b"PAR1\x15": ("Parquet", ".parquet", ""),
+    b"ARROW1\0": ("Arrow IPC", ".arrow", ""),
+    b"\x1f\x8b": ("gzip", ".gz", "gzip -dc"),
+    b"\x28\xb5\x2f\xfd": ("zstd", ".zst", "zstd -dc"),
+}
+
+
 @dataclass(frozen=True)
 class Follow:
     """How to follow a file that grows: at its end, wait for more instead of ending the stream.
@@ -245,6 +254,18 @@ class Window:
         self.text, self.start, self.end = text, 0, kept + n
         self.text[self.end : self.end + 2] = 10
         self.idle = n == 0 and not self.final
+        if not self.offset:
+            self._refuse_binary()
+
+    def _refuse_binary(self) -> None:
+        """Raise when the text begins as a file of another kind does."""
+        head = self.bytes_at(0, 8)
+        for mark, (what, suffix, command) in _BINARY.items():
+            if head.startswith(mark):
+                way = f"give the file a name that ends in {suffix}"
+                if isinstance(self._path, Pipe):
+                    way = f"send it through {command}" if command else "write it to a file, and read that"
+                raise InputError(f"{self._path}: this is {what}, not text; {way}")
 
     def _read(self, view: memoryview, wait: bool) -> int:
         """Read into ``view``; 0 at the end, which sets `final`, or when there is nothing to wait for."""

@@ -93,11 +93,14 @@ class RowByRow(Driver):
         return self._learner.n_updates - self._before
 
     def learn(self, rows: Batch) -> tuple[Any, Any]:
-        self._model._row_reached = 0
+        self._model._row_reached = self.done = 0
         try:
-            return rows.y, self._model.predict_learn_rows(rows.X, rows.y, rows.w, columns=rows.columns)
-        finally:
+            outputs = self._model.predict_learn_rows(rows.X, rows.y, rows.w, columns=rows.columns)
+        except BaseException:
             self.done = self._model._row_reached
+            raise
+        self.done = len(rows)
+        return rows.y, outputs
 
 
 class SampleBySample(_Compiled):
