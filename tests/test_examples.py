@@ -54,6 +54,22 @@ SHOWS = {
         "stopped +early stopping: loss",
         r"\d+ +180000 +9 +2\.51 +0\.78",
     ],
+    "calibration": [
+        r"plain +0\.08\d\d",
+        r"weighted +0\.4\d\d\d +9\d\.\d%",
+        r"calibrated +0\.0[89]\d\d +(39|4\d)\.\d%",
+        r"slope 0\.\d\d, biases \+1\.\d\d and -1\.\d\d",
+        r"calibrated +missed +\d+, false alarms +\d+, cost +1\d,\d+",
+        r"20\.0\} +missed +\d+, false alarms +\d+, cost +8,\d+",
+    ],
+    "smote": [
+        r"nothing +G-mean 0\.0",
+        r"class weights +G-mean 0\.7",
+        r"replay +G-mean 0\.7",
+        r"SMOTE +G-mean 0\.7",
+        r"\d+ stored, 5000 rows scaled",
+        r"learned 950 .* 1900",
+    ],
     "endless": [
         "power cut at row 23,456: 2 epochs of 10,000 rows were done",
         "the checkpoint has 20,000 rows",

@@ -18,6 +18,7 @@ SUITES = (
     "weights",
     "smote",
     "reservoirs",
+    "arrivals",
     "softmax",
     "quality",
     "imbalance",
