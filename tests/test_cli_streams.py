@@ -619,3 +619,19 @@ def test_a_model_of_features_with_names_wants_such_a_file(tmp_path, rows):
     assert len(succeed("predict", tmp_path / "m", tmp_path / "new.vw").split()) == 3
     succeed("train", rows, "--target", "y", "--save", tmp_path / "m")
     assert "was trained on columns with names" in fail("predict", tmp_path / "m", tmp_path / "a.vw")
+
+
+def test_resume_with_a_file_of_another_kind_says_what_the_model_was_trained_on(tmp_path):
+    table, text, vw = tmp_path / "a.csv", tmp_path / "a.svm", tmp_path / "a.vw"
+    table.write_text("a,y\n" + "".join(f"{k % 7},{k % 2}\n" for k in range(40)))
+    text.write_text("".join(f"{k % 2} 1:{k % 7}\n" for k in range(40)))
+    vw.write_text("".join(f"{k % 2} | a:{k % 7}\n" for k in range(40)))
+    files = {"columns with names": (table, "--target", "y"), "svmlight text": (text,), "Wabbit text": (vw,)}
+    for what, (file, *options) in files.items():
+        model = tmp_path / "model.safetensors"
+        succeed("train", file, *options, "--save", model, "--quiet")
+        for other, *_ in files.values():
+            if other != file:
+                said = fail("train", other, "--resume", model)
+                assert f"{model} was trained on" in " ".join(said.split())
+                assert what in " ".join(said.split())

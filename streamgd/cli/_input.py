@@ -8,7 +8,7 @@ import stat
 import sys
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -210,6 +210,26 @@ def task_of(source: Prepared) -> str:
         return "binary" if n <= 2 else "multiclass"
     single = n == len(y) and not _whole(y)  # the first one or two rows of a pipe, and no labels by their look
     return "binary" if n <= 2 and not single else "regression"
+
+
+_NAMES = {"svm": "svmlight text", "vw": "Vowpal Wabbit text"}
+
+
+def layout_of(source: Source) -> str:
+    """Return what rows are: "columns" with names, or those of svmlight ("svm") or Vowpal Wabbit ("vw")."""
+    from ..stream import VW
+
+    return "columns" if source.kinds else "vw" if isinstance(source, VW) else "svm"
+
+
+def of_another_kind(file: str, model: str, saved: Mapping[str, Any]) -> BadInput:
+    """Return the error that FILE is not of the kind that a saved model was trained on."""
+    what = (
+        "columns with names; give it a CSV, Parquet or Arrow file with those columns"
+        if saved["kinds"]
+        else f"{_NAMES[saved['format']]}; give it such a file"
+    )
+    return BadInput(f"{file}: {model} was trained on {what}")
 
 
 def same_rows(file: str) -> str | None:

@@ -15,8 +15,6 @@ from .train import READING, load_trained
 if TYPE_CHECKING:
     from ..stream import Position, Source
 
-_NAMES = {"svm": "svmlight text", "vw": "Vowpal Wabbit text"}
-
 
 @click.command()
 @click.argument("model", type=click.Path(dir_okay=False))
@@ -63,7 +61,7 @@ def predict(model: str, file: str, output: str | None, proba: bool, format: str 
 def _open(file: str, format: str | None, model: str, saved: Mapping[str, Any]) -> Any:
     """Open FILE as the model's rows were read, without targets and weights."""
     from ..stream import InputError, open_file
-    from ._input import Until, input_of, is_pipe
+    from ._input import Until, input_of, is_pipe, layout_of, of_another_kind
 
     kinds, trained_on = saved["kinds"], saved["format"]
     reading = {name: saved["reading"][name] for name in READING[3:]}
@@ -73,14 +71,7 @@ def _open(file: str, format: str | None, model: str, saved: Mapping[str, Any]) -
         reading |= {"labels": False}
     if is_pipe(file) and not kinds:
         format = format or trained_on
-    mismatch = BadInput(
-        f"{file}: {model} was trained on "
-        + (
-            "columns with names; give it a CSV, Parquet or Arrow file with those columns"
-            if kinds
-            else f"{_NAMES[trained_on]}; give it such a file"
-        )
-    )
+    mismatch = of_another_kind(file, model, saved)
     try:
         source: Source = open_file(input_of(file, Until()), format=format, **reading)
     except TypeError as error:  # no `labels` there
@@ -89,7 +80,7 @@ def _open(file: str, format: str | None, model: str, saved: Mapping[str, Any]) -
         raise mismatch if "has no meaning in" in str(error) else error from None
     except ValueError as error:
         raise BadInput(in_options(str(error))) from error
-    if bool(source.kinds) != bool(kinds):
+    if layout_of(source) != trained_on:
         raise mismatch
     return source
 

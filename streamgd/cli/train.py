@@ -136,7 +136,7 @@ def _check_options(file: str, options: Mapping[str, Any]) -> None:
 def _open(file: str, options: Mapping[str, Any], saved: Mapping[str, Any] | None, until: Until) -> Prepared:
     """Open FILE as the options say, or as it was read for a saved model."""
     from ..stream import Follow, InputError, open_file
-    from ._input import Prepared, input_of, is_pipe, task_of
+    from ._input import Prepared, input_of, is_pipe, layout_of, of_another_kind, task_of
 
     reading = {name: options[name] for name in READING} | {"batch_rows": options["batch_rows"]}
     task = options["task"]
@@ -160,7 +160,11 @@ def _open(file: str, options: Mapping[str, Any], saved: Mapping[str, Any] | None
             raise
         raise BadInput(f"{file}: --follow is for CSV, svmlight and Vowpal Wabbit text") from error
     except ValueError as error:
+        if saved is not None and "has no meaning in" in str(error):
+            raise of_another_kind(file, options["resume"], saved) from error
         raise BadInput(in_options(str(error))) from error
+    if saved is not None and layout_of(source) != saved["format"]:
+        raise of_another_kind(file, options["resume"], saved)
     _check_columns(file, source, options)
     prepared = Prepared(source, file)
     if prepared.first is None:
@@ -224,12 +228,11 @@ def _notes(
     file: str, source: Prepared, options: Mapping[str, Any], saved: Mapping[str, Any] | None
 ) -> Callable[[int, Any], dict[str, Any]]:
     """Return what makes the notes saved beside a model, of the rows of this run and its position."""
-    from ..stream import VW
-    from ._input import same_rows
+    from ._input import layout_of, same_rows
 
     weight = options["weight"]
     about = {
-        "format": "columns" if source.kinds else "vw" if isinstance(source.source, VW) else "svm",
+        "format": layout_of(source.source),
         "task": source.task,
         "target": source.target,
         "kinds": {n: kind for n, kind in source.kinds.items() if n not in (source.target, weight)},
