@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 from collections import Counter
+from concurrent import futures
 
 import numpy as np
 import pandas as pd
@@ -454,6 +455,40 @@ def test_texts_are_categories():
         model.learn_one({"x": "one", "colour": "red"}, True)
 
 
+def test_an_absent_text_is_none_of_the_texts():
+    rng = np.random.default_rng(0)
+
+    def stream_of_texts():
+        for i in range(400):
+            x = {"x": float(rng.normal()), "colour": "green" if i % 10 == 0 else "red"}
+            if i % 20 == 0:
+                del x["colour"]
+            yield x, i % 10 == 0
+
+    colours = Counter(x.get("colour") for x, y in ReservoirSMOTE.resample(stream_of_texts(), seed=1) if y)
+    assert colours.keys() == {"green", None}
+    assert min(colours.values()) > 50
+
+
+def test_texts_are_bounded_in_number(monkeypatch):
+    monkeypatch.setattr(_reservoirs, "MOST_TEXTS", 3)
+    model = ReservoirSMOTE(Recorder(), seed=0)
+    for text in "abcabc":
+        model.learn_one({"x": 1.0, "text": text}, True)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="feature 'text' has had 3 texts and now 'd'"):
+            model.learn_one({"x": 1.0, "text": "d"}, True)
+    assert {x["text"] for x in model.stored(True)} <= set("abc")
+
+
+def test_a_sample_that_is_refused_for_a_text_leaves_the_others():
+    model = ReservoirSMOTE(Recorder(), seed=0)
+    model.learn_one({"x": 1.0, "text": "a"}, True)
+    with pytest.raises(TypeError, match="'x' is 'bad', and was a number before"):
+        model.learn_one({f"new {k}": "b" for k in range(20)} | {"x": "bad"}, True)
+    assert model.stored(True) == [{"x": 1.0, "text": "a"}]
+
+
 def test_codes_take_the_commonest_value_and_the_median_deviation():
     # A code that differs adds the square of the median deviation: here it is worth more than the other
     # feature, so that neighbours have the same code, and a made row has it too.
@@ -529,6 +564,43 @@ def test_samples_that_are_skipped_are_not_stored():
     assert models[0].classifier.weights == models[1].classifier.weights
 
 
+@pytest.mark.parametrize("label", [None, math.nan, 2, [1]])
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_samples_whose_label_is_skipped_are_not_stored(label, in_pipeline):
+    learner = linear_model.LogisticRegression(on_invalid="skip", labels=(0, 1))
+    model = ReservoirSMOTE(preprocessing.StandardScaler() | learner if in_pipeline else learner, seed=0)
+    for i in range(60):
+        model.learn_one({"a": float(i)}, i % 2)
+        model.learn_one({"a": float(i)}, label)
+    assert model.class_counts_ == {0: 30.0, 1: 30.0}
+    assert (model.classifier["LogisticRegression"] if in_pipeline else learner).n_invalid == 60
+
+
+@pytest.mark.parametrize("as_what", [np.asarray, sparse.csr_matrix])
+def test_rows_whose_label_is_skipped_are_not_stored(as_what, monkeypatch):
+    X, y = stream(300, (0.5, 0.3, 0.2), labels=(0, 1, 2))
+    X[0, 0] = np.nan
+    y[:3] = 2, 0, 1  # the first row does not make its label known
+    models = [ReservoirSMOTE(linear_model.LogisticRegression(on_invalid="skip"), seed=0) for _ in range(3)]
+    for x, label in zip(dicts(X), y.tolist(), strict=True):
+        models[0].learn_one(x, label)
+    z = models[1].predict_learn_rows(as_what(X), y)
+    monkeypatch.setattr(_reservoirs, "_AT_ONCE", 1)
+    models[2].learn_many(as_what(X), y)
+    expected = {0: float((y == 0).sum()), 1: float((y == 1).sum())}
+    assert [m.class_counts_ for m in models] == [expected] * 3
+    assert [m.n_invalid for m in models] == [(y == 2).sum()] * 3
+    assert np.isnan(z).sum() == (y == 2).sum()
+    assert models[0].classifier.weights == models[1].classifier.weights
+
+
+def test_a_label_without_a_good_sample_is_not_counted():
+    X = np.array([[1.0], [np.nan], [2.0]])
+    model = ReservoirSMOTE(linear_model.SoftmaxRegression(on_invalid="skip"))
+    model.learn_rows(X, np.array(["a", "b", "a"]))
+    assert model.class_counts_ == {"a": 2.0}
+
+
 def test_weights_go_through_and_synthetic_samples_weigh_one():
     X, y = stream(100)
     model = ReservoirSMOTE(Recorder(), seed=0)
@@ -554,6 +626,8 @@ def test_weights_go_through_and_synthetic_samples_weigh_one():
         ({"reservoir": "full"}, ValueError, "reservoir='full'; it is one of"),
         ({"capacity": 0}, ValueError, "capacity=0; it must be an integer of at least 1"),
         ({"k_neighbors": 2.5}, ValueError, "k_neighbors=2.5"),
+        ({"k_neighbors": True}, ValueError, "k_neighbors=True; it must be an integer"),
+        ({"half_life": "5"}, ValueError, "half_life='5'; it is a number of samples"),
         ({"max_per_arrival": -1}, ValueError, "max_per_arrival=-1"),
         ({"sampling_strategy": 2.0}, ValueError, "sampling_strategy=2.0: a class's share"),
         ({"sampling_strategy": {True: 0.0}}, ValueError, "at most 1; say it for all others, or in a dict"),
@@ -565,6 +639,12 @@ def test_weights_go_through_and_synthetic_samples_weigh_one():
 def test_parameters_are_checked(options, error, says):
     with pytest.raises(error, match=says):
         ReservoirSMOTE(Recorder(), **options)
+
+
+def test_parameters_of_numpy():
+    categorical = np.array(["a", "b"])
+    model = ReservoirSMOTE(Recorder(), sampling_strategy=np.float32(0.5), categorical_features=categorical)
+    assert model.clone().sampling_strategy == 0.5
 
 
 # -- what synthetic rows must not touch ----------------------------------------------------------
@@ -766,6 +846,20 @@ def test_rows_of_any_kind(as_what):
     assert all(right[name] == pytest.approx(left[name], rel=1e-12) for name in left)
 
 
+@pytest.mark.parametrize("empty", [np.empty((60, 0)), sparse.csr_matrix((60, 0)), sparse.csr_matrix((60, 2))])
+def test_rows_without_features(empty):
+    y = np.arange(60) % 5 == 0
+    one = ReservoirSMOTE(linear_model.LogisticRegression(), seed=3)
+    many, batch = one.clone(), one.clone()
+    for label in y.tolist():
+        one.learn_one({}, label)
+    many.learn_rows(empty, y)
+    batch.learn_many(empty, y)
+    assert many.class_counts_ == batch.class_counts_ == one.class_counts_ == {True: 12.0, False: 48.0}
+    assert many.stored(True) == one.stored(True)
+    assert many.classifier.intercept == one.classifier.intercept
+
+
 def test_sparse_rows_with_late_columns():
     X, y = stream(400, d=3)
     model = ReservoirSMOTE(linear_model.LogisticRegression(), seed=3)
@@ -845,6 +939,17 @@ def test_a_mini_batch_of_a_pipeline_of_rivers():
         model.learn_many(frame, labels, w=2.0)
 
 
+def test_a_frame_of_fewer_columns_than_before():
+    X, y = stream(200, d=3)
+    frame, labels = pd.DataFrame(X, columns=list("abc")), pd.Series(y)
+    model = ReservoirSMOTE(river_linear.LogisticRegression(), seed=3)
+    model.learn_many(frame[:100], labels[:100])
+    before = model.classifier.weights["c"]
+    model.learn_many(frame.loc[100:, ["b", "a"]], labels[100:])
+    assert model.classifier.weights["c"] == before
+    assert np.isfinite(list(model.classifier.weights.values())).all()
+
+
 def test_ways_that_the_classifier_lacks_are_not_there():
     model = ReservoirSMOTE(tree.HoeffdingTreeClassifier())
     for name in ("learn_many", "learn_rows", "predict_learn_rows", "predict_many"):
@@ -862,6 +967,50 @@ def test_rows_with_a_drift_detector_are_as_dicts():
     assert many.classifier.weights == one.classifier.weights
     assert z.shape == (800,)
     assert len(one.stored(False)) < 500
+    bad = X.copy()
+    bad[5, 1] = np.nan
+    with pytest.raises(InvalidRow, match="row 5: feature 1 is nan") as raised:
+        one.clone().learn_rows(bad, y)
+    np.testing.assert_array_equal(raised.value.outputs, z[:5])
+
+
+def test_rows_that_a_drift_detector_interrupts_are_learned_once():
+    class Interrupting(Scripted):
+        def update(self, x):
+            super().update(x)
+            if len(self.shown) == 50:
+                raise KeyboardInterrupt
+
+    X, y = stream(200)
+    model = ReservoirSMOTE(linear_model.LogisticRegression(), drift_detector=Interrupting(()), seed=1)
+    with pytest.raises(KeyboardInterrupt):
+        model.predict_learn_rows(X, y)
+    assert model._row_reached == 50
+    model.learn_rows(X[50:], y[50:])
+    assert sum(model.class_counts_.values()) == 200
+    assert len(model.stored(True)) + len(model.stored(False)) == len(
+        {tuple(x.values()) for label in (True, False) for x in model.stored(label)}
+    )
+
+
+def test_threads_take_turns():
+    X, y = stream(2000, (0.7, 0.3), d=3)
+    model = ReservoirSMOTE(linear_model.LogisticRegression(), "replay", capacity=5000, seed=0)
+
+    def learn_rows():
+        for start in range(0, len(y), 50):
+            model.learn_rows(X[start : start + 50], y[start : start + 50])
+
+    def learn_dicts():
+        for x, label in zip(dicts(X), y.tolist(), strict=True):
+            model.learn_one(x, label)
+
+    with futures.ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(learn) for learn in (learn_rows, learn_dicts) * 2]:
+            done.result()
+    assert model.class_counts_ == {label: 4.0 * (y == label).sum() for label in (False, True)}
+    real = set(map(tuple, X.tolist()))
+    assert {tuple(x.values()) for label in (False, True) for x in model.stored(label)} <= real
 
 
 def test_progressive_validation_sees_real_rows_only():
@@ -887,6 +1036,8 @@ def test_resample():
     model = recorded(X, y, k_neighbors=3)
     assert pairs == [(x, label) for x, label, _, _ in model.classifier.seen]
     assert list(ReservoirSMOTE.resample([({"a": 1.0}, None)])) == [({"a": 1.0}, None)]
+    with pytest.raises(ValueError, match="a drift_detector watches a classifier's errors"):
+        next(ReservoirSMOTE.resample([], drift_detector=drift.ADWIN()))
 
 
 def test_fit_resample():
@@ -905,6 +1056,24 @@ def test_seeds():
     seen = [recorded(X, y, seed=seed).classifier.seen for seed in (1, 1, 2, None)]
     assert seen[0] == seen[1]
     assert seen[0] != seen[2] != seen[3]
+
+
+@pytest.mark.parametrize("kinds", [(str, int), (int, str), (str, float), (bytes, str), (float, bool)])
+def test_labels_of_another_type_later(kinds):
+    X, y = stream(400)
+    before, after = (
+        {str: list("ab"), bytes: [b"a", b"b"], int: [7, 8], float: [1.5, 2.0], bool: [False, True]}[k]
+        for k in kinds
+    )
+    one = ReservoirSMOTE(linear_model.SoftmaxRegression(), seed=1)
+    many = one.clone()
+    for part, labels in ((slice(0, 200), before), (slice(200, 400), after)):
+        own = np.array(labels)[y[part].astype(int)]
+        many.learn_rows(X[part], own)
+        for x, label in zip(dicts(X[part]), own.tolist(), strict=True):
+            one.learn_one(x, label)
+    assert many.class_counts_ == one.class_counts_
+    assert many.classifier.weights == one.classifier.weights
 
 
 def test_labels_stay_what_they_are():

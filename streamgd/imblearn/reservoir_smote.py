@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 import numbers
+import threading
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from river import base
 
 from .. import _rows
 from .._errors import InvalidRow, weight
+from .._jit import LIMIT
 from .._learner import LinearLearner
 from ..kernels.resample import KINDS, Made
 from ..kernels.reservoirs import SCHEMES
 from ._reservoirs import Reservoirs, Sample
-from ._wrapper import ClassifierWrapper, where_classifier_has
+from ._wrapper import ClassifierWrapper, last_step, learn_made, where_classifier_has
 
 Floats = NDArray[np.float64]
 
@@ -43,14 +44,15 @@ class ReservoirSMOTE(ClassifierWrapper):
       that is less), so that not all is made of two or three. With fewer neighbours than `k_neighbors`, all
       there are are taken; where none is left to go to, and where all points are equal, samples are copies.
     - With one class nothing is made. Classes may turn up at any time, and the largest may change.
-    - A feature that a sample lacks counts as 0. A synthetic one has those that its base or the neighbour has.
-      Late features are absent from what is stored.
+    - A feature that a sample lacks counts as 0, a text as one more category. A synthetic one has those that
+      its base or the neighbour has. Late features are absent from what is stored.
     - Texts, in dicts, are categories; so are codes in `categorical_features`. Two that differ add to the
       squared distance the square of the median deviation of the other features in the class (SMOTE-NC), or 1
       where they are standardised; the synthetic sample has the commonest category of the neighbours.
     - None and NaN are features that are absent, to classifiers that take them. A sample that the classifier
-      refuses, or one that holds an infinite number, is not stored and nothing is made on its arrival. The
-      classifier learns the real one first: an error that a synthetic one leads to comes after that.
+      refuses, or skips for its label or values, or that holds an infinite number, is not stored and nothing
+      is made on its arrival. The classifier learns the real one first: an error that a synthetic one leads
+      to comes after that.
     - With a weight of 0 nothing happens. Other weights count as so many samples of the class.
 
     Neighbours are exact. Those of a row are remembered until a sample of the class comes between, if features
@@ -153,8 +155,6 @@ class ReservoirSMOTE(ClassifierWrapper):
         drift_detector: Any = None,
         seed: int | None = None,
     ) -> None:
-        if not 0.0 <= half_life < math.inf:
-            raise ValueError(f"half_life={half_life!r}; it is a number of samples, or 0 to forget none")
         if reservoir == "time_biased" and not half_life:
             raise ValueError("reservoir='time_biased' fades by half_life: say how many samples that is")
         if isinstance(categorical_features, str):
@@ -166,7 +166,7 @@ class ReservoirSMOTE(ClassifierWrapper):
         self.m_neighbors = _at_least_1(m_neighbors, "m_neighbors")
         self.capacity = _at_least_1(capacity, "capacity")
         self.reservoir = _one_of(reservoir, SCHEMES, "reservoir")
-        self.half_life = half_life
+        self.half_life = _from_0(half_life)
         self.max_per_arrival = _at_least_1(max_per_arrival, "max_per_arrival")
         self.standardise = standardise
         self.categorical_features = categorical_features
@@ -174,18 +174,21 @@ class ReservoirSMOTE(ClassifierWrapper):
         self.seed = seed
         self._reservoirs = Reservoirs(
             kind, reservoir, sampling_strategy, k_neighbors, m_neighbors, capacity, max_per_arrival,
-            half_life, standardise, categorical_features or (), seed,
+            half_life, standardise, () if categorical_features is None else categorical_features, seed,
         )  # fmt: skip
         self._detector = None if drift_detector is None else drift_detector.clone()
         self._warned = 0  # the sample at which the detector began to warn; 0: it does not
+        self._lock = threading.RLock()  # kernels write to reservoirs while other threads run
         self._lenient = not isinstance(_unwrapped(classifier), LinearLearner)
-        self._takes_weights = classifier is None or _takes_weights(_last_step(classifier))
+        self._takes_weights = classifier is None or _takes_weights(last_step(classifier))
 
-    @classmethod
-    def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
-        from ..linear_model import LogisticRegression
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
-        yield {"classifier": LogisticRegression()}
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
 
     @property
     def class_counts_(self) -> dict[Any, float]:
@@ -207,8 +210,10 @@ class ReservoirSMOTE(ClassifierWrapper):
         stream
             Pairs ``(x, y)``; a sample with None for a label is passed on, and not stored.
         options
-            Parameters of the class.
+            Parameters of the class, without ``drift_detector``: it would watch a classifier.
         """
+        if options.get("drift_detector") is not None:
+            raise ValueError("a drift_detector watches a classifier's errors, and there is none to resample")
         reservoirs = cls(None, **options)._reservoirs
         for x, y in stream:
             yield x, y
@@ -261,17 +266,20 @@ class ReservoirSMOTE(ClassifierWrapper):
             if self._lenient and weight(w) == 0.0:
                 return
             if not self._takes_weights:
-                raise TypeError(f"w={w!r}: {type(_last_step(self.classifier)).__name__} takes no weights")
+                raise TypeError(f"w={w!r}: {type(last_step(self.classifier)).__name__} takes no weights")
             kwargs["w"] = w
-        if self._detector is None:
-            self.classifier.learn_one(x, y, **kwargs)
-        else:
-            wrong = self.classifier.predict_one(x) != y
-            self.classifier.learn_one(x, y, **kwargs)
-            if w:
-                self._watch(bool(wrong))
-        for made, label in self._reservoirs.arrive(x, y, w, self._lenient):
-            _learn_made(self.classifier, made, label)
+        with self._lock:
+            if self._detector is None:
+                self.classifier.learn_one(x, y, **kwargs)
+            else:
+                wrong = self.classifier.predict_one(x) != y
+                self.classifier.learn_one(x, y, **kwargs)
+                if w:
+                    self._watch(bool(wrong))
+            if self._reservoirs.is_new(y) and not _takes_label(self.classifier, y):
+                return
+            for made, label in self._reservoirs.arrive(x, y, w, self._lenient):
+                learn_made(self.classifier, made, label)
 
     def _watch(self, wrong: bool) -> None:
         """Show the drift detector an error; on drift drop what is stale."""
@@ -313,29 +321,30 @@ class ReservoirSMOTE(ClassifierWrapper):
             At a bad row, with its position in the attribute ``row``. Rows before it are learned, and what
             is stored is as it was then.
         """
-        if self._detector is not None:
-            return self._one_by_one(X, y, w, columns)
-        arrays = _Arrays(self.classifier, X, y, w, columns)
-        outputs: list[Floats] = []
-        start = self._row_reached = 0
-        while start < arrays.n or not outputs:
-            before = copy.deepcopy(self._reservoirs)
-            self.classifier._row_reached = 0
-            try:
-                stop, made = arrays.take(self._reservoirs, start, arrays.n)
-                z = arrays.learn(self.classifier._learn_made, made, self._reservoirs)
-            except BaseException as error:
-                self._reservoirs = before
-                reached = self.classifier._row_reached
-                if reached:  # to where the learner stopped: behind a row that it has learned
-                    start = arrays.take_up_to(before, start, int(made.origin[reached - 1]) + 1)
-                self._row_reached = start
-                if isinstance(error, InvalidRow) and error.row is not None:
-                    raise arrays.refusal(error, made, outputs) from error
-                raise
-            outputs.append(z[~made.made])
-            start = self._row_reached = stop
-        return _joined(outputs)
+        with self._lock:
+            if self._detector is not None:
+                return self._one_by_one(X, y, w, columns)
+            arrays = _Arrays(self.classifier, X, y, w, columns)
+            outputs: list[Floats] = []
+            start = self._row_reached = 0
+            while start < arrays.n or not outputs:
+                before = self._reservoirs.copy()
+                self.classifier._row_reached = 0
+                try:
+                    stop, made = arrays.take(self._reservoirs, start, arrays.n)
+                    z = arrays.learn(self.classifier._learn_made, made, self._reservoirs)
+                except BaseException as error:
+                    self._reservoirs = before
+                    reached = self.classifier._row_reached
+                    if reached:  # to where the learner stopped: behind a row that it has learned
+                        start = arrays.take_up_to(before, start, int(made.origin[reached - 1]) + 1)
+                    self._row_reached = start
+                    if isinstance(error, InvalidRow) and error.row is not None:
+                        raise arrays.refusal(error, made, outputs) from error
+                    raise
+                outputs.append(z[~made.made])
+                start = self._row_reached = stop
+            return _joined(outputs)
 
     @where_classifier_has("_learn_made")
     def learn_rows(
@@ -348,14 +357,28 @@ class ReservoirSMOTE(ClassifierWrapper):
         """Learn rows as dicts, where predictions decide on what is stored."""
         arrays = _Arrays(self.classifier, X, y, w, columns)
         outputs: list[Any] = []
+        learner = _unwrapped(self.classifier)
         for i, (x, label, h) in enumerate(arrays.samples()):
             self._row_reached = i
+            before, now = learner.n_samples, self._reservoirs.now
             try:
                 self.learn_one(x, label, h)
-            except InvalidRow as error:
-                raise error.at(i) from error
+            except BaseException as error:
+                if learner.n_samples > before:  # behind a row that it has learned
+                    self._row_reached = i + 1
+                    if self._reservoirs.now == now:
+                        self._reservoirs.arrive(x, label, h, self._lenient)
+                if not isinstance(error, InvalidRow):
+                    raise
+                bad = error.at(i)
+                bad.outputs = self._stacked(outputs)
+                raise bad from error
             self._row_reached = i + 1
             outputs.append(np.atleast_1d(self.classifier._last_output()))
+        return self._stacked(outputs)
+
+    def _stacked(self, outputs: list[Floats]) -> Floats:
+        """Return outputs of single samples as those of rows; of labels that were not known, none."""
         k = max(map(len, outputs), default=1)
         z = np.full((len(outputs), k), -np.inf)
         for i, output in enumerate(outputs):
@@ -378,7 +401,7 @@ class ReservoirSMOTE(ClassifierWrapper):
         w
             One weight, or ``(n,)``; other than 1 for compiled learners only.
         kwargs
-            Passed to the classifier: ``columns`` and ``threads`` of compiled learners.
+            Passed to the classifier; of compiled learners, ``columns`` alone.
 
         Raises
         ------
@@ -387,25 +410,26 @@ class ReservoirSMOTE(ClassifierWrapper):
             the classifier.
         """
         arrays = _Arrays(self.classifier, X, y, w, kwargs.pop("columns", None))
-        before = copy.deepcopy(self._reservoirs)
-        try:
-            parts: list[Made] = []
-            start = 0
-            while start < arrays.n or not parts:
-                start, part = arrays.take(self._reservoirs, start, arrays.n)
-                parts.append(part)
-            made = Made._make(map(np.concatenate, zip(*parts, strict=True)))
-            if hasattr(self.classifier, "_learn_made_many"):
-                arrays.learn(self.classifier._learn_made_many, made, self._reservoirs, **kwargs)
-            else:
-                made = Made._make(array[np.argsort(made.made, kind="stable")] for array in made)
-                _learn_frames(self.classifier, X, y, w, made, arrays, self._reservoirs, kwargs)
-        except InvalidRow as error:
-            self._reservoirs = before
-            raise error if error.row is None else _of_row(error, int(made.origin[error.row])) from error
-        except BaseException:
-            self._reservoirs = before
-            raise
+        with self._lock:
+            before = self._reservoirs.copy()
+            try:
+                parts: list[Made] = []
+                start = 0
+                while start < arrays.n or not parts:
+                    start, part = arrays.take(self._reservoirs, start, arrays.n)
+                    parts.append(part)
+                made = Made._make(map(np.concatenate, zip(*parts, strict=True)))
+                if hasattr(self.classifier, "_learn_made_many"):
+                    arrays.learn(self.classifier._learn_made_many, made, self._reservoirs, **kwargs)
+                else:
+                    made = Made._make(array[np.argsort(made.made, kind="stable")] for array in made)
+                    _learn_frames(self.classifier, X, y, w, made, arrays, self._reservoirs, kwargs)
+            except InvalidRow as error:
+                self._reservoirs = before
+                raise error if error.row is None else _of_row(error, int(made.origin[error.row])) from error
+            except BaseException:
+                self._reservoirs = before
+                raise
 
 
 class _Arrays:
@@ -417,6 +441,7 @@ class _Arrays:
         self.labels = _rows.vector(y, self.n, "y")
         self.w = LinearLearner._weights_of(w, self.n)
         learner = _unwrapped(learner)
+        self._taken: Any = learner._targets.copy() if _skips(learner) else None  # to tell which labels are
         self.names: Sequence[Hashable]
         if isinstance(learner, LinearLearner):  # it may have an objection to numbers for names
             self.names = learner._column_names(self.rows)
@@ -429,8 +454,22 @@ class _Arrays:
         columns = reservoirs.columns_of(self.names)
         stop = min(stop, start + reservoirs.at_once)
         own = self.w[start:stop] if len(self.w) > 1 else self.w
+        if self._taken is not None:
+            good = self._good[start:stop]
+            codes = self._taken.encode(self.labels[start:stop], good.__getitem__)
+            own = np.where(good & ~np.isnan(codes), own, 0.0)
         self._codes[start:stop] = reservoirs.codes_of(self.labels[start:stop], own)
         return reservoirs.take(self.rows, columns, self._codes, self.w, start, stop)
+
+    @cached_property
+    def _good(self) -> NDArray[np.bool_]:
+        """Which rows a learner does not skip for their weight or values."""
+        good = np.broadcast_to((self.w > 0.0) & (self.w <= LIMIT), self.n).copy()
+        bad = np.flatnonzero(~(np.abs(self.rows.values) <= LIMIT))
+        dense = self.rows.values.ndim == 2
+        at = bad // self.rows.n_columns if dense else np.searchsorted(self.rows.starts, bad, "right") - 1
+        good[at] = False
+        return good
 
     def learn(self, method: Any, made: Made, reservoirs: Reservoirs, **kwargs: Any) -> Any:
         """Give rows to a learner's method."""
@@ -496,13 +535,6 @@ def _joined(outputs: list[Floats]) -> Floats:
 # -- classifiers of any kind -------------------------------------------------------------------
 
 
-def _last_step(model: Any) -> Any:
-    """Return the classifier at the end of a pipeline."""
-    while hasattr(model, "steps"):
-        model = next(reversed(model.steps.values()))
-    return model
-
-
 def _unwrapped(model: Any) -> Any:
     """Return the classifier in a wrapper."""
     while isinstance(model, ClassifierWrapper):
@@ -510,19 +542,25 @@ def _unwrapped(model: Any) -> Any:
     return model
 
 
+def _skips(learner: Any) -> bool:
+    """Tell whether a classifier is a compiled learner that passes over what is bad."""
+    return isinstance(learner, LinearLearner) and learner.on_invalid == "skip"
+
+
+def _takes_label(classifier: Any, y: Any) -> bool:
+    """Tell whether a classifier learned a sample of a new label, and did not skip it."""
+    learner = _unwrapped(last_step(_unwrapped(classifier)))
+    if _skips(learner):
+        try:
+            learner._targets.copy().code(y)
+        except InvalidRow:
+            return False
+    return True
+
+
 def _takes_weights(classifier: Any) -> bool:
     kinds = inspect.signature(classifier.learn_one).parameters
     return "w" in kinds or any(kind.kind is kind.VAR_KEYWORD for kind in kinds.values())
-
-
-def _learn_made(model: Any, x: dict[Any, Any], y: Any) -> None:
-    """Learn from a synthetic sample: a pipeline's last step alone, as a sample that counts nowhere."""
-    while hasattr(model, "steps"):
-        *transformers, model = model.steps.values()
-        for step in transformers:
-            if isinstance(step, base.Transformer):  # not a filter of anomalies
-                x = step.transform_one(x)
-    getattr(model, "_learn_made_one", model.learn_one)(x, y)
 
 
 def _learn_frames(
@@ -540,6 +578,7 @@ def _learn_frames(
 
     labels = arrays.labels_of(made, reservoirs)
     synthetic = pd.DataFrame(made.rows[made.made], columns=list(reservoirs.names))
+    synthetic = synthetic[list(X.columns)]  # the model was not given others
     while hasattr(model, "steps"):
         *transformers, model = model.steps.values()
         for step in transformers:
@@ -566,8 +605,14 @@ def _one_of(value: Any, names: Iterable[str], what: str) -> Any:
     return value
 
 
+def _from_0(half_life: Any) -> float:
+    if not isinstance(half_life, numbers.Real) or not 0.0 <= float(half_life) < math.inf:
+        raise ValueError(f"half_life={half_life!r}; it is a number of samples, or 0 to forget none")
+    return float(half_life)
+
+
 def _at_least_1(value: Any, what: str) -> int:
-    if not isinstance(value, numbers.Integral) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise ValueError(f"{what}={value!r}; it must be an integer of at least 1")
     return int(value)
 
@@ -575,7 +620,7 @@ def _at_least_1(value: Any, what: str) -> int:
 def _ratios(value: Any) -> Any:
     given = value.values() if isinstance(value, Mapping) else [value]
     for ratio in given:
-        if not isinstance(ratio, int | float) or not 0.0 < ratio <= 1.0:
+        if not isinstance(ratio, numbers.Real) or not 0.0 < float(ratio) <= 1.0:
             raise ValueError(
                 f"sampling_strategy={value!r}: a class's share of the largest one, after what is made, is "
                 "above 0 and at most 1; say it for all others, or in a dict by label"

@@ -36,7 +36,7 @@ def _four(rows, i, scales, query, j):
 
 
 @inlined
-def _squared(rows, i, scales, query, bound):
+def squared(rows, i, scales, query, bound):
     """Sum of ``((rows[i] - query) * scales) ** 2``, or of its first blocks if they exceed ``bound``.
 
     Eight at a time, because one after the other each would wait for the sum before it.
@@ -62,7 +62,7 @@ def _squared(rows, i, scales, query, bound):
 
 @inlined
 def _distance(rows, i, scales, nominal, penalty, query, bound):
-    d = _squared(rows, i, scales, query, bound)
+    d = squared(rows, i, scales, query, bound)
     for c in nominal:
         if rows[i, c] != query[c]:
             d += penalty

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .._jit import LIMIT, jitable, strict
 from . import reservoirs
 from .draws import below, unit
-from .neighbours import _squared, nearest_mixed
+from .neighbours import nearest_mixed, squared
 from .reservoirs import FILLED, TIME_BIASED, admit, fade
 from .smote import between, hardness, in_danger, median_deviation, mode
 
@@ -165,9 +165,12 @@ def _around(s, c, base, k):
     found = 0
     index, owner, distance = s.near[0], s.near[2], s.distance[0]
     for other in range(s.rows.shape[0]):
+        filled = s.slots[other, FILLED]
+        if filled == 0:
+            continue
         got = nearest_mixed(
-            s.rows[other], s.slots[other, FILLED], s.scales, s.nominal, _penalty(s, c), s.rows[c, base],
-            base if other == c else -1, k, s.near[1], s.distance[1],
+            s.rows[other], filled, s.scales, s.nominal, _penalty(s, c), s.rows[c, base],
+            base if other == c else -1, min(k, filled), s.near[1], s.distance[1],
         )  # fmt: skip
         for i in range(got):
             at = min(found, k - 1)
@@ -218,7 +221,7 @@ def _neighbours(s, c, base):
     if s.listed.shape[2] == 0:
         return nearest_mixed(
             s.rows[c], s.slots[c, FILLED], s.scales, s.nominal, _penalty(s, c), s.rows[c, base], base,
-            s.words[NEIGHBOURS], s.near[0], s.distance[0],
+            min(s.words[NEIGHBOURS], s.slots[c, FILLED]), s.near[0], s.distance[0],
         )  # fmt: skip
     if s.known[c, base] == 0:
         s.known[c, base] = nearest_mixed(
@@ -257,7 +260,7 @@ def _list(s, c, slot):
         if gone:
             _unlist(s, c, i)
             continue
-        distance = _squared(rows, i, s.scales, row, away[i, k - 1] if found == k else np.inf)
+        distance = squared(rows, i, s.scales, row, away[i, k - 1] if found == k else np.inf)
         at = found
         while at > 0 and (
             away[i, at - 1] > distance or (away[i, at - 1] == distance and listed[i, at - 1] > slot)
@@ -437,7 +440,7 @@ def arrive_all(
     s
         The `State`.
     values, index, starts, width
-        Compressed rows; or those of a matrix of ``width`` columns one after the other, and nothing.
+        Compressed rows, and -1; or those of a matrix of ``width`` columns one after the other, and nothing.
     columns
         The state's column of each of theirs.
     codes, weights
@@ -458,10 +461,10 @@ def arrive_all(
             return i, True, at
         s.row[:] = 0.0
         s.there[:] = False
-        begin, end = (i * width, (i + 1) * width) if width > 0 else (starts[i], starts[i + 1])
+        begin, end = (i * width, (i + 1) * width) if width >= 0 else (starts[i], starts[i + 1])
         good = c >= 0 and 0.0 < w <= LIMIT
         for k in range(begin, end):
-            j = columns[k - begin if width > 0 else index[k]]
+            j = columns[k - begin if width >= 0 else index[k]]
             s.row[j] = values[k]
             s.there[j] = True
             good = good and abs(s.row[j]) <= LIMIT
