@@ -202,8 +202,10 @@ class Gradient:
         h = model._weights_of(w, rows.n)
         if rows.n == 0:
             return model._outputs(0, self._targets)
+        if self._sums is None:
+            self._targets = model._targets  # it may have learned since this was made
         draft = self._targets.draft()
-        codes = draft.encode(targets, model._counts(rows, h))
+        codes, h = model._encode(draft, targets, rows, h)
         before = self._names, self._slots, self._same, self._n_new
         if rows.values.ndim == 1 and not model._pieces.is_matrix:
             rows = self._used(rows)
@@ -212,16 +214,19 @@ class Gradient:
             if model._pieces.is_matrix and where is not None:
                 rows, where = _rows.in_slots(rows, where, self._names), None
             model._make_room_for(draft)
-            left_out = np.zeros(rows.n, dtype=bool) if made is None else made
+            made = np.zeros(rows.n, dtype=bool) if made is None else made
+            bad = np.zeros(rows.n, dtype=bool)
             while True:
-                counts, weighted = self._weigh(codes, h, left_out, len(draft.known))
+                counts, weighted = self._weigh(codes, h, made | bad, len(draft.known))
+                if bad.any():
+                    weighted[bad] = np.nan  # refused again, also where their weight was at fault
                 z, sums, answers = self._sum(rows, where, codes, weighted, draft, threads)
                 if counts is None or any(status != f.OK for status, *_ in answers):
                     break
-                skipped = np.isnan(z if z.ndim == 1 else z.sum(axis=1)) & ~left_out
+                skipped = np.isnan(z if z.ndim == 1 else z.sum(axis=1)) & ~made & ~bad
                 if not skipped.any():
                     break
-                left_out = left_out | skipped  # they are not learned, so they do not count
+                bad |= skipped  # they are not learned, so they do not count
             for status, row, _, _ in answers:
                 if status != f.OK:
                     raise model._refused(status, row, rows, targets, h, self._targets)
@@ -229,10 +234,8 @@ class Gradient:
         except BaseException:
             self._names, self._slots, self._same, self._n_new = before
             raise
-        if losses and made is not None:
-            losses[0][made] = np.nan
         if losses:
-            losses[0][(h == 0.0) if len(h) > 1 else np.full(rows.n, h[0] == 0.0)] = np.nan
+            losses[0][made | (weighted == 0.0)] = np.nan
         self._sums, self._targets, self._counted = sums, draft, counts
         for _, _, count, skipped in answers:
             self._n_rows += count

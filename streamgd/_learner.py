@@ -18,7 +18,7 @@ from ._gradient import Gradient
 from ._jit import LIMIT
 from ._job import Job
 from ._model import CompiledModel, Floats, NotBound
-from ._targets import Classes, Labels, Numbers
+from ._targets import Classes, Labels, Numbers, plain_label
 from .kernels import linear
 
 CHUNK = 1 << 23  # values a kernel reads before it returns to Python: some 20 to 50 ms
@@ -100,7 +100,7 @@ class LinearLearner(CompiledModel):
         """Learn from names and numbers."""
         draft = self._targets.draft()
         target = draft.code(y)
-        if h == 0.0:
+        if h == 0.0 or (draft.known != self._targets.known and self._ignores(y)):
             self._keep_output(self._output_of(names, values))
             return
         n_before = len(self._features)
@@ -117,8 +117,8 @@ class LinearLearner(CompiledModel):
             out = self._outputs(1, draft)
             job.go_through(row, np.array([target]), np.array([h]), out)
             job.words[f.LAST] = 1
-            if self._run(job) != f.OK:
-                raise overflow()
+            if (status := self._run(job)) != f.OK:
+                raise self._no_weight(y, h) if status == f.BAD_WEIGHT else overflow()
             self._keep_output(out[0])
         except BaseException:
             if self.n_samples == samples_before:
@@ -305,14 +305,11 @@ class LinearLearner(CompiledModel):
         try:
             if status == f.BAD_TARGET:
                 draft = (self._targets if targets is None else targets).draft()
-                draft.encode(y[:row], self._counts(rows, w))
+                self._encode(draft, y[:row], rows, w)
                 draft.code(y[row])
+                self._factors_of(draft)
             elif status == f.BAD_WEIGHT:
-                own = weight(float(w[row if len(w) > 1 else 0]))
-                raise InvalidValue(
-                    f"the class weight of {y[row]!r} times the sample's weight {own:g} is no finite number "
-                    f"of at least 0; see {self.class_weight!r}"
-                )
+                raise self._no_weight(y[row], weight(float(w[row if len(w) > 1 else 0])))
             elif status == f.BAD_ROW:
                 names = self._column_names(rows)
                 if rows.values.ndim == 2:
@@ -329,6 +326,13 @@ class LinearLearner(CompiledModel):
         except InvalidRow as error:
             return error.at(row)
         return overflow().at(row)
+
+    def _no_weight(self, y: Any, own: float) -> InvalidValue:
+        """Return the error for a sample whose own weight is fair, but not times that of its class."""
+        return InvalidValue(
+            f"the class weight of {plain_label(y)!r} times the sample's weight {own:g} is no finite number "
+            f"of at least 0; see {self.class_weight!r}"
+        )
 
     def _make_room_for(self, targets: Any) -> None:
         """Make room for the targets of a draft."""
@@ -389,7 +393,7 @@ class LinearLearner(CompiledModel):
             n_before = len(self._features)
             samples_before = self.n_samples
             draft = self._targets.draft()
-            codes = draft.encode(targets, self._counts(rows, h))
+            codes, h = self._encode(draft, targets, rows, h)
             out = outputs(rows.n, draft)
             try:
                 self._make_room_for(draft)
@@ -417,25 +421,44 @@ class LinearLearner(CompiledModel):
     def _commit_targets_of(self, targets: NDArray[Any], rows: _rows.Rows, w: Floats) -> None:
         """Make the labels of the first rows the model's; those that only stand later are not known yet."""
         draft = self._targets.draft()
-        draft.encode(targets, self._counts(rows, w))
+        self._encode(draft, targets, rows, w)
         self._commit_targets(draft)
 
     def _of_known(self, outputs: Floats) -> Floats:
         """Return the raw outputs without those of labels that turned out to have no good row."""
         return outputs
 
-    @staticmethod
-    def _counts(rows: _rows.Rows, w: Floats) -> Callable[[int], bool]:
-        """Return a test of whether a row has a weight and finite values, so that it can be learned."""
+    def _encode(
+        self, draft: Any, targets: NDArray[Any], rows: _rows.Rows, w: Floats
+    ) -> tuple[Floats, Floats]:
+        """Return targets as kernels see them, and the weights, 0 where a label is new and ignored.
+
+        Only rows with a weight and finite values, which can be learned, make their labels known to the draft.
+        """
+        ignored: list[int] = []
 
         def counts(i: int) -> bool:
+            if not w[i if len(w) > 1 else 0] > 0.0:
+                return False
+            if self._ignores(targets[i]):
+                ignored.append(i)
+                return False
             if rows.values.ndim == 2:
                 values = rows.values[i]
             else:
                 values = rows.values[rows.starts[i] : rows.starts[i + 1]]
-            return bool(w[i if len(w) > 1 else 0] > 0 and np.abs(values).sum(dtype=np.float64) <= LIMIT)
+            return bool(np.abs(values).sum(dtype=np.float64) <= LIMIT)
 
-        return counts
+        codes = draft.encode(targets, counts)
+        if ignored:
+            w = np.array(np.broadcast_to(w, rows.n))
+            w[ignored] = 0.0
+        return codes, w
+
+    def _ignores(self, y: Any) -> bool:
+        """Tell whether samples of a label weigh nothing, by the class weight's factor, or raise."""
+        rule = self.class_weight
+        return rule is not None and rule.factors([plain_label(y)])[0] == 0.0
 
     def _forget_rows(self, n: int) -> None:
         self._last_columns = None
@@ -486,8 +509,8 @@ class LinearLearner(CompiledModel):
     def _learn_made_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn from a synthetic sample: no class weight counts or weighs it, no schedule sees its loss."""
         with self._lock:
-            self._control[f.MADE] = ONE_MADE.ctypes.data
             try:
+                self._control[f.MADE] = ONE_MADE.ctypes.data
                 self.learn_one(x, y, w)
             finally:
                 self._control[f.MADE] = 0

@@ -295,15 +295,16 @@ class CompiledModel(Timed):
     def _counting(self, changes: bool) -> dict[str, NDArray[Any]]:
         """Return the class weight's numbers, and new counts if they are made in another way."""
         rule = self.class_weight
-        self._label_factors(self._targets)  # which may fail
+        factors = self._factors_of(self._targets)
         before = self.__dict__.get("_weighing", np.ones(2))
         weighing = np.array([1.0, 0.0] if rule is None else [rule.forgetting, rule.cap, *rule.hyper()])
         window = 0 if rule is None else rule.window
         if window == len(self._recent) and (not changes or weighing[0] == before[0]):
-            return {"_weighing": weighing}
+            return {"_weighing": weighing, "_factors": factors}
         codes, counts = np.zeros(2 + window, dtype=np.int64), np.zeros_like(self._class_counts)
         return {
             "_weighing": weighing,
+            "_factors": factors,
             "_class_counts": counts,
             "_recent_codes": codes,
             "_recent": np.zeros(window),
@@ -455,12 +456,14 @@ class CompiledModel(Timed):
         """Return new arrays that kernels work on, by attribute."""
         counts = np.zeros((2, self._lanes))
         counts[:, : self._class_counts.shape[1]] = self._class_counts
+        factors = np.ones(self._lanes)
+        factors[: len(self._factors)] = self._factors
         return {
             "_scratch": np.zeros(capacity),
             "_scratch_slots": np.zeros(capacity, dtype=np.int64),
             "_class_counts": counts,
             "_new_counts": np.zeros(self._lanes),
-            "_factors": np.ones(self._lanes),
+            "_factors": factors,
         }
 
     def _publish(self) -> None:
@@ -487,22 +490,16 @@ class CompiledModel(Timed):
         control[f.NEW_COUNTS] = self._new_counts.ctypes.data
         control[f.CODES] = self._recent_codes.ctypes.data
         control[f.RECENT], control[f.N_RECENT] = self._recent.ctypes.data, len(self._recent)
-        self._weigh(self._targets)
         self._publish_targets(control)
         self._control[:] = control
 
-    def _weigh(self, targets: Any) -> None:
-        """Write what the class weight multiplies each label by."""
-        for k, factor in self._label_factors(targets).items():
-            self._factors[k] = factor
-
-    def _label_factors(self, targets: Any) -> dict[int, float]:
-        """Return the factors of the labels that are known, by code."""
-        codes = [k for k, label in enumerate(targets.known) if label is not None]
-        if self.class_weight is None:
-            return dict.fromkeys(codes, 1.0)
-        known = [targets.known[k] for k in codes]
-        return dict(zip(codes, self.class_weight.factors(known), strict=True))
+    def _factors_of(self, targets: Any) -> Floats:
+        """Return what the class weight multiplies each label by: a user's code, which may fail."""
+        factors = np.ones(max(self._lanes, len(targets.known)))
+        if self.class_weight is not None:
+            codes = [k for k, label in enumerate(targets.known) if label is not None]
+            factors[codes] = self.class_weight.factors([targets.known[k] for k in codes])
+        return factors
 
     def _publish_targets(self, control: NDArray[np.int64]) -> None:
         """Write what kernels know of labels into a control block."""
@@ -541,7 +538,8 @@ class CompiledModel(Timed):
                     f"{pieces.optimizer.__name__} needs finite float64 of shape {shape}. "
                     "Was the class edited after the model was saved?"
                 )
-        self._check_counts(state["_class_counts"], state["_recent_codes"], state["_recent"])
+        counting = state["_class_counts"], state["_recent_codes"], state["_recent"]
+        self._check_counts(*counting, len(state["_targets"].known))
         losses, words = state["_losses"], np.atleast_2d(state["_scalars"])[:, [T, SAMPLES, N_LOSSES]]
         if (
             losses.dtype != np.float64
@@ -555,13 +553,13 @@ class CompiledModel(Timed):
         self._features = features
         self._start()
 
-    def _check_counts(self, counts: Floats, codes: NDArray[np.int64], recent: Floats) -> None:
+    def _check_counts(self, counts: Floats, codes: NDArray[np.int64], recent: Floats, n_labels: int) -> None:
         """Raise ValueError unless a class weight's counts are some: kernels trust the codes in the window."""
         good = counts.ndim == 2 and len(counts) == 2 and counts.shape[1] <= self._lanes and recent.ndim == 1
         good = good and counts.dtype == recent.dtype == np.float64 and codes.dtype == np.int64
         good = good and codes.shape == (2 + len(recent),) and 0 <= codes[0] <= max(0, len(recent) - 1)
         good = good and all(np.isfinite(a).all() and (a >= 0.0).all() for a in (counts, recent, codes))
-        if not (good and codes[2:].max(initial=0) < self._lanes):
+        if not (good and codes[2:].max(initial=0) < max(1, n_labels)):
             raise ValueError("the state's counts of classes are none")
 
     def clone(self, new_params: Any = None, include_attributes: bool = False) -> Any:

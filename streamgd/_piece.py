@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import dis
 import functools
 import inspect
 import math
@@ -90,6 +91,12 @@ class KernelPiece(Piece):
                 raise TypeError(
                     f"{cls.__qualname__} must define {name}({', '.join(expected)}): "
                     "compiled kernels call it with exactly these names"
+                )
+            own_rule = getattr(cls, "kernel", "coordinate") != "coordinate"
+            if not own_rule and any(i.opname == "RAISE_VARARGS" for i in dis.get_instructions(method)):
+                raise TypeError(
+                    f"{cls.__qualname__}.{name} raises: compiled kernels run without the interpreter's lock, "
+                    "where nobody could catch it; return math.nan, which is refused with its row"
                 )
         for name, annotation in inspect.get_annotations(cls).items():
             if annotation not in _SCALARS and not any(

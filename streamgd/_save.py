@@ -118,8 +118,9 @@ def save(model: LinearLearner, path: str | os.PathLike[str], *, extra: Plain | N
 
     if not isinstance(model, LinearLearner):
         raise TypeError(
-            f"save: {type(model).__name__} is not a streamgd learner; of a pipeline, save the learner in it, "
-            "for instance save(pipeline['LogisticRegression'], path)"
+            f"save: {type(model).__name__} is not a streamgd learner; of a pipeline or a wrapper, save the "
+            "learner in it, for instance save(pipeline['LogisticRegression'], path) or "
+            "save(wrapper.classifier, path); what a wrapper has stored can be pickled"
         )
     state = model.__getstate__()
     signature = model._get_params()  # type: ignore[attr-defined]

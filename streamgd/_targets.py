@@ -152,8 +152,11 @@ class Labels:
         """
         only_seen = np.zeros(len(y), dtype=bool)  # their label would be new, but they do not count
         open_rows = ~self._known(y) if None in (self.negative, self.positive) else only_seen
-        while open_rows.any() and None in (self.negative, self.positive):
-            i = int(open_rows.argmax())
+        for i in np.flatnonzero(open_rows).tolist():
+            if None not in (self.negative, self.positive):
+                break
+            if not open_rows[i]:
+                continue  # its label is known by now
             try:
                 if counts is None or counts(i):
                     self.code(y[i])
@@ -163,7 +166,6 @@ class Labels:
                     only_seen[i] = True
             except InvalidRow:
                 pass  # stays NaN below
-            open_rows[i] = False
         if y.dtype.kind == "b" and self.positive is True and self.negative is False:
             return y.astype(np.float64)
         positive = self._equal(y, self.positive)

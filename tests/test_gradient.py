@@ -159,6 +159,21 @@ def test_columns_of_skewed_use_are_shared_fairly() -> None:
     assert _gradient._edges(index[:0], 5, 4) == [0, 5]
 
 
+def test_labels_that_the_model_learns_before_the_first_part_keep_their_codes() -> None:
+    data = samples.dense(ROWS, 5, binary=True, seed=3)
+    y = np.where(data.y > 0, "a", "b")
+    model, reference = linear_model.LogisticRegression(), linear_model.LogisticRegression()
+    gradient = model.accumulate()
+    for label in ("b", "a"):
+        model.learn_one({0: 1.0}, label)
+        reference.learn_one({0: 1.0}, label)
+    gradient.add(data.X, y)
+    gradient.step()
+    reference.learn_many(data.X, y)
+    assert model.labels_ == reference.labels_ == ("b", "a")
+    assert learned(model) == learned(reference)
+
+
 # -- closed forms ------------------------------------------------------------------------------
 
 

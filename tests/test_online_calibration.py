@@ -369,6 +369,10 @@ def test_bad_rows():
     bad = dict(enumerate(X[200]))
     skips.learn_one(bad, True)
     assert skips.predict_proba_one(bad) == {}
+    good = dict(enumerate(X[0]))
+    for label, w in ((True, "heavy"), (True, -1.0), (True, np.nan), ([True], 1.0), (None, 1.0)):
+        skips.learn_one(good, label, w=w)
+    assert skips.n_invalid == 7
     assert (skips._map == expected._map).all()
 
 
@@ -485,7 +489,7 @@ def test_one_kernel_serves_all():
         ({"half_life": math.inf}, "half_life=inf"),
         ({"clip": 0.0}, "clip=0.0; it must be a probability"),
         ({"clip": 0.7}, "clip=0.7"),
-        ({"predict": "best"}, "predict='best'; it is 'classifier', 'calibrated' or a dict"),
+        ({"predict": "best"}, "predict='best'; it is 'classifier', 'calibrated', 'balanced' or a dict"),
         ({"predict": {1: -1.0}}, "the cost of missing 1 must be a positive"),
     ],
 )
@@ -528,3 +532,27 @@ CHECKS = [
 @pytest.mark.parametrize(("model", "check"), CHECKS)
 def test_river_checks(model, check):
     check(model.clone())
+
+
+@pytest.mark.parametrize("way", ["rows", "dicts"])
+def test_balanced_labels_are_those_most_likely_beside_their_share(way):
+    rng = np.random.default_rng(5)
+    y = rng.choice(3, size=6000, p=(0.9, 0.08, 0.02))
+    X = rng.normal(size=(6000, 3)) + 1.5 * np.eye(3)[y]
+    labels = np.array(["a", "b", "c"])[y]
+    model = OnlineCalibration(linear_model.SoftmaxRegression(optim.SGD(0.05)), predict="balanced")
+    if way == "rows":
+        model.learn_rows(X, labels)
+    else:
+        for x, label in zip(X.tolist(), labels.tolist(), strict=True):
+            model.learn_one(dict(enumerate(x)), label)
+    # all but its first sample, which had no probability; and one that each label is taken to have had
+    shares = [np.sum(labels == name) for name in model.classifier.labels_]
+    p = np.asarray(model.predict_proba_many(X))
+    expected = np.array(model.classifier.labels_)[(p / shares).argmax(axis=1)]
+    found = model.predict_many(X)
+    assert found.tolist() == expected.tolist()
+    assert model.predict_one(dict(enumerate(X[0].tolist()))) == found[0]
+    recalls = [np.mean(found[labels == name] == name) for name in "abc"]
+    plain = [np.mean(model.classifier.predict_many(X)[labels == name] == name) for name in "abc"]
+    assert min(recalls) > min(plain) + 0.2

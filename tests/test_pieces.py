@@ -152,6 +152,20 @@ def test_a_loss_without_a_gradient_is_an_error_when_it_is_defined() -> None:
                 return 0.0
 
 
+def test_a_rule_that_raises_is_an_error_when_it_is_defined() -> None:
+    """Kernels run without the interpreter's lock: an exception there would end the process."""
+    with pytest.raises(TypeError, match=r"Picky\.gradient raises: .* return math\.nan"):
+
+        class Picky(Loss):
+            def value(self, y: float, p: float) -> float:
+                return p - y
+
+            def gradient(self, y: float, p: float) -> float:
+                if p > 10.0:
+                    raise ValueError("too far")
+                return 1.0
+
+
 def test_parameters_of_other_names_are_an_error_when_they_are_defined() -> None:
     with pytest.raises(TypeError, match=r"Swapped must define gradient\(self, y, p\)"):
 

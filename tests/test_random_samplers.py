@@ -382,6 +382,18 @@ def test_a_bad_row_is_not_counted_and_those_before_it_are_learned(name):
     assert state(rows.classifier) == state(expected.classifier)
 
 
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+def test_a_bad_weight_is_refused_also_where_its_row_is_left_out(weight):
+    X, y, _ = stream(200, 0.3)
+    learned = Counter(i for i, _ in _recorded("RandomUnderSampler", y))
+    row = next(i for i in range(100, 200) if not learned[i])
+    w = np.ones(200)
+    w[row] = weight
+    rows = pair("RandomUnderSampler", linear_model.LogisticRegression(), TWO, 6)[1]
+    with pytest.raises(ValueError, match=f"^row {row}: the sample weight w is {weight}"):
+        rows.learn_rows(X, y, w)
+
+
 def _recorded(name, y):
     model = pair(name, Recorder(), TWO, 6)[1]
     for i, label in enumerate(y.tolist()):

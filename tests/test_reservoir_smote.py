@@ -18,9 +18,47 @@ from scipy import sparse
 
 from streamgd import evaluate, imblearn, linear_model, optim
 from streamgd._errors import InvalidRow
-from streamgd.imblearn import ReservoirSMOTE, _reservoirs
+from streamgd.imblearn import _reservoirs
 from streamgd.kernels.neighbours import all_nearest
 from streamgd.kernels.reservoirs import SCHEMES
+
+
+class ReservoirSMOTE(imblearn.ReservoirSMOTE):
+    """With room for many rows, and as many of each class, where a test does not say otherwise."""
+
+    def __init__(
+        self,
+        classifier,
+        kind="regular",
+        *,
+        sampling_strategy=1.0,
+        k_neighbors=5,
+        m_neighbors=10,
+        capacity=500,
+        reservoir="biased",
+        half_life=0.0,
+        max_per_arrival=10,
+        standardise=False,
+        categorical_features=None,
+        drift_detector=None,
+        seed=None,
+    ):
+        super().__init__(
+            classifier,
+            kind,
+            sampling_strategy=sampling_strategy,
+            k_neighbors=k_neighbors,
+            m_neighbors=m_neighbors,
+            capacity=capacity,
+            reservoir=reservoir,
+            half_life=half_life,
+            max_per_arrival=max_per_arrival,
+            standardise=standardise,
+            categorical_features=categorical_features,
+            drift_detector=drift_detector,
+            seed=seed,
+        )
+
 
 KINDS = ("regular", "borderline1", "borderline2", "adasyn", "replay")
 
@@ -89,7 +127,7 @@ def wrapped():
 CASES = [
     pytest.param(model, check, id=f"{i}-{type(model.classifier).__name__}-{check.__name__}-{j}")
     for i, classifier in enumerate(wrapped())
-    for model in [ReservoirSMOTE(classifier, seed=3)]
+    for model in [ReservoirSMOTE(classifier, seed=3), imblearn.ReservoirSMOTE(classifier, seed=3)]
     for j, check in enumerate(checks.yield_checks(model))
     if check.__name__ not in model._unit_test_skips()
 ]
@@ -1088,3 +1126,17 @@ def test_labels_stay_what_they_are():
     for x in dicts(X):
         mean.update(model.predict_proba_one(x)["rare"])
     assert 0.2 < mean.get() < 0.8
+
+
+@pytest.mark.parametrize("learner", [linear_model.LogisticRegression, linear_model.SoftmaxRegression])
+def test_a_detector_that_never_fires_changes_no_output(learner):
+    """Outputs are those of the real rows before their updates, also where synthetic ones follow."""
+    rng = np.random.default_rng(3)
+    y = rng.random(600) < 0.1
+    X = rng.normal(size=(600, 3)) + y[:, None]
+    plain = imblearn.ReservoirSMOTE(learner(), seed=1)
+    watched = imblearn.ReservoirSMOTE(learner(), seed=1, drift_detector=drift.NoDrift())
+    outputs = watched.predict_learn_rows(X, y)
+    assert outputs.tolist() == plain.predict_learn_rows(X, y).tolist()
+    assert plain.classifier.n_samples > 600
+    assert watched.classifier.weights == plain.classifier.weights

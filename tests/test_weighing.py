@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from scipy import sparse
 from sklearn.linear_model import SGDClassifier
 
 import streamgd
+from streamgd import _features as f
 from streamgd import linear_model, optim
 from streamgd.optim import class_weights
 from streamgd.optim.class_weights import Balanced, ClassWeight, EffectiveNumber, Static, TargetDistribution
@@ -261,6 +263,10 @@ def test_a_weight_that_is_no_number_is_an_error_that_names_it(learner):
     with pytest.raises(ValueError, match=r"class weight of .*Broken"):
         other.learn_many(X, y)
     assert other.n_samples == 0
+    third = learner(class_weight=Broken())
+    with pytest.raises(ValueError, match=r"class weight of 0 .*Broken"):
+        learned(third, "learn_one", X, y.tolist())
+    assert third.n_samples == model.n_samples
 
 
 def test_copies_and_files_go_on_to_the_bit(tmp_path):
@@ -288,6 +294,12 @@ def test_a_window_with_codes_of_no_class_is_refused():
         state[name].flat[position] = value
         with pytest.raises(ValueError, match="counts of classes"):
             linear_model.LogisticRegression().__setstate__(state)
+    several = linear_model.SoftmaxRegression(class_weight=Balanced(window=5))
+    several.learn_one({"a": 1.0}, "x")
+    state = several.__getstate__()
+    state["_recent_codes"][4] = 2  # there is room for it, but no such class yet
+    with pytest.raises(ValueError, match="counts of classes"):
+        linear_model.SoftmaxRegression().__setstate__(state)
 
 
 def test_another_rule_keeps_the_counts_and_another_way_of_counting_begins_anew():
@@ -324,6 +336,126 @@ def test_a_label_without_a_share_is_refused_and_nothing_is_learned():
     assert model.weights == weights
     model.learn_one({"x": 1.0}, "b")
     assert model.labels_ == ("a", "b")
+
+
+def learned(model, way, X, y):
+    """Let a model learn rows in one of the ways; return it."""
+    if way == "learn_one":
+        for x, label in zip(X, y, strict=True):
+            model.learn_one(dict(enumerate(x.tolist())), label)
+    else:
+        getattr(model, way)(X, y)
+    return model
+
+
+WAYS = ("learn_one", "learn_rows", "learn_many")
+
+
+@pytest.mark.parametrize("learner", [linear_model.LogisticRegression, linear_model.SoftmaxRegression])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_label_that_weighs_nothing_does_not_become_known(learner, way):
+    X, codes, _ = stream(60, 2 if learner is linear_model.LogisticRegression else 3)
+    y = np.array(["ignored", "b", "c"])[codes]
+    y[0] = "ignored"
+    ours = learned(learner(class_weight={"ignored": 0.0}), way, X, y)
+    reference = learned(learner(), way, X[y != "ignored"], y[y != "ignored"])
+    assert ours.labels_ == reference.labels_
+    assert weights_of(ours) == pytest.approx(weights_of(reference), rel=1e-12)
+    assert ours.class_counts_ == {label: (y == label).sum() for label in ours.labels_}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_label_without_a_share_is_a_bad_row(way):
+    X, codes, _ = stream(60, 2)
+    y = np.array(["a", "b"])[codes].astype(object)
+    good = np.arange(60) != 30
+    y[30] = "c"
+    shares = TargetDistribution({"a": 1.0, "b": 1.0})
+    strict = linear_model.SoftmaxRegression(class_weight=shares)
+    with pytest.raises(ValueError, match="'c', which has no share") as error:
+        learned(strict, way, X, y)
+    assert strict.n_samples == (0 if way == "learn_many" else 30)
+    if way != "learn_one":
+        assert error.value.row == 30
+    skipping = learned(linear_model.SoftmaxRegression(class_weight=shares, on_invalid="skip"), way, X, y)
+    reference = learned(linear_model.SoftmaxRegression(class_weight=shares), way, X[good], y[good])
+    assert skipping.n_invalid == 1
+    assert skipping.class_counts_ == reference.class_counts_
+    assert weights_of(skipping) == pytest.approx(weights_of(reference), rel=1e-12)
+
+
+@pytest.mark.parametrize("learner", [linear_model.LogisticRegression, linear_model.SoftmaxRegression])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_row_skipped_for_its_class_weight_is_not_learned_without_it(learner, way):
+    X, codes, _ = stream(60)
+    ours = learned(learner(class_weight=Broken(), on_invalid="skip"), way, X, codes)
+    place = np.array([(codes[: i + 1] == code).sum() for i, code in enumerate(codes)])
+    reference = learned(learner(), way, X[place <= 2], codes[place <= 2])
+    assert ours.n_samples == reference.n_samples == 4
+    assert ours.n_invalid == 56
+    assert ours.class_counts_ == {0: 2.0, 1: 2.0}
+    assert weights_of(ours) == pytest.approx(weights_of(reference), rel=1e-12)
+
+
+def test_schedules_see_no_losses_of_rows_that_weigh_nothing():
+    X, y, _ = stream(60)
+    model = linear_model.LogisticRegression(
+        optim.SGD(optim.schedulers.ReduceLROnPlateau(0.1, window=1000)),
+        class_weight={0: 0.0},
+        labels=(0, 1),
+    )
+    gradient = model.accumulate()
+    gradient.add(X, y)
+    assert np.isfinite(np.concatenate(gradient._losses)).sum() == y.sum()
+
+
+class Failing(Exception):
+    """What a user's code raises."""
+
+
+@dataclass(frozen=True)
+class Sometimes(ClassWeight):
+    """Factors whose making can be told to fail."""
+
+    fails: ClassVar[list[bool]] = [False]
+
+    def factors(self, labels):
+        if self.fails[0]:
+            raise Failing
+        return [2.0 for _ in labels]
+
+    def weight(self, y, counts):
+        return 1.0
+
+
+def test_factors_that_fail_leave_all_as_it_was():
+    X, y, _ = stream(100)
+    wide = np.hstack([X] * 10)
+    model = linear_model.SoftmaxRegression(class_weight=Sometimes())
+    model.learn_rows(X, y)
+    addresses = model._control[[f.WEIGHTS, f.SCALARS, f.FACTORS, f.COUNTS]].tolist()
+    Sometimes.fails[0] = True
+    try:
+        model._grow(1000)  # calls nothing of the user's: arrays and their addresses change together
+        arrays = (model._weights, model._scalars, model._factors, model._class_counts)
+        now = model._control[[f.WEIGHTS, f.SCALARS, f.FACTORS, f.COUNTS]].tolist()
+        assert now == [array.ctypes.data for array in arrays]
+        assert now != addresses
+        before = model.weights
+        with pytest.raises(Failing):
+            model.l2 = 0.1
+        with pytest.raises(Failing):
+            model.learn_rows(wide, np.array(["a", "b"] * 50))
+        assert model.l2 == 0.0
+        assert model.weights == before
+    finally:
+        Sometimes.fails[0] = False
+    reference = linear_model.SoftmaxRegression(class_weight=Sometimes())
+    reference.learn_rows(X, y)
+    model.learn_rows(X, y)
+    reference.learn_rows(X, y)
+    assert model.weights == reference.weights
+    assert model._factors[:2].tolist() == [2.0, 2.0]
 
 
 # -- synthetic rows ----------------------------------------------------------------------------

@@ -91,6 +91,23 @@ class ClassifierWrapper(base.Wrapper[Any], base.Classifier):
     n_invalid = property(lambda self: self.classifier.n_invalid, doc="Bad samples that it skipped.")
 
 
+def last_step(model: Any) -> Any:
+    """Return what a pipeline ends in; of anything else itself."""
+    while hasattr(model, "steps"):
+        model = next(reversed(model.steps.values()))
+    return model
+
+
+def learn_made(model: Any, x: dict[Any, Any], y: Any) -> None:
+    """Learn from a synthetic sample: a pipeline's last step alone, as a sample that counts nowhere."""
+    while hasattr(model, "steps"):
+        *transformers, model = model.steps.values()
+        for step in transformers:
+            if isinstance(step, base.Transformer):  # not a filter of anomalies
+                x = step.transform_one(x)
+    getattr(model, "_learn_made_one", model.learn_one)(x, y)
+
+
 def n_rows(X: Any) -> int:
     """Return the number of rows, whatever they came as."""
     if isinstance(X, SparseRows):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from river import base
 
 from .. import _rows
-from .._errors import InvalidRow
+from .._errors import InvalidRow, weight
 from .._learner import LinearLearner
 from ..kernels import calibration
 from ._wrapper import ClassifierWrapper, n_rows, where_classifier_has
@@ -67,7 +67,8 @@ class OnlineCalibration(ClassifierWrapper):
         What `predict_one` and `predict_many` answer: ``"classifier"``, what the classifier itself does, so
         that only probabilities change, and the balance that weights have brought about is kept;
         ``"calibrated"``, the label of the highest calibrated probability, which of rare classes is rarely
-        theirs; or a dict of labels to the costs of missing them (1 for others), the label of the highest
+        theirs; ``"balanced"``, the label whose calibrated probability is the highest beside its share of the
+        stream so far, which treats all classes alike (G-mean, balanced accuracy); or a dict of labels to the costs of missing them (1 for others), the label of the highest
         cost times probability, which is the choice of least cost to be expected (Elkan 2001).
     clip
         Probabilities below this count as this. 0.001 suits classifiers that are often sure and wrong, such as
@@ -121,7 +122,7 @@ class OnlineCalibration(ClassifierWrapper):
         classifier: base.Classifier,
         *,
         half_life: float = 2000.0,
-        predict: Literal["classifier", "calibrated"] | Mapping[Any, float] = "classifier",
+        predict: Literal["classifier", "calibrated", "balanced"] | Mapping[Any, float] = "classifier",
         clip: float = 1e-6,
     ) -> None:
         if not 0.0 <= half_life < math.inf:
@@ -137,6 +138,7 @@ class OnlineCalibration(ClassifierWrapper):
         self.clip = clip
         self._codes: dict[Any, int] = {}
         self._map = np.ones(1)  # the slope, then the biases by code
+        self._counts = np.zeros(0)  # samples by code, weights and all
         self._prior = np.array([SLOPE_DEVIATION**-2])
         self._precision = np.diag(self._prior)
 
@@ -167,12 +169,15 @@ class OnlineCalibration(ClassifierWrapper):
         """
         p = self.classifier.predict_proba_one(x)
         self.classifier.learn_one(x, y, **kwargs)
-        if p and (y in p or y in self._codes):
+        try:
+            h, known = weight(kwargs.get("w", 1.0)), y in p or y in self._codes
+        except (InvalidRow, TypeError):
+            return  # a weight or a label that is none, and the classifier has skipped it
+        if p and known:
             self._make_known(p)
             logs = [[math.log(max(p.get(label, 0.0), self.clip)) for label in self._codes]]
-            code, w = np.array([self._codes[y]]), np.array([float(kwargs.get("w", 1.0))])
             since = np.zeros(len(self._codes), dtype=np.int64)
-            self._run(np.array(logs), code, w, since)
+            self._run(np.array(logs), np.array([self._codes[y]]), np.array([h]), since)
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """Predict the calibrated probability of each label."""
@@ -198,6 +203,10 @@ class OnlineCalibration(ClassifierWrapper):
         return max(q, key=lambda label: q[label] * costs[label]) if q else None
 
     def _costs(self, labels: Iterable[Any]) -> dict[Any, float]:
+        """Return what probabilities are multiplied by before the largest is chosen."""
+        if self.predict == "balanced":
+            known = dict(zip(self._codes, self._counts.tolist(), strict=True))
+            return {label: 1.0 / (known.get(label, 0.0) + 1.0) for label in labels}
         given = self.predict if isinstance(self.predict, Mapping) else {}
         return {label: float(given.get(label, 1.0)) for label in labels}
 
@@ -350,6 +359,10 @@ class OnlineCalibration(ClassifierWrapper):
         q = np.empty_like(logs)
         state = self._prior, self._map, self._precision
         calibration.learn(logs, codes, weights, since, forgetting, *state, q)
+        if not len(self._counts):
+            return q
+        counted = (codes >= 0) & (np.arange(len(codes)) >= since[codes]) & ~np.isnan(logs).any(axis=1)
+        self._counts += np.bincount(codes[counted], weights[counted], minlength=len(self._counts))
         return q
 
     def _make_known(self, labels: Iterable[Any]) -> None:
@@ -359,6 +372,7 @@ class OnlineCalibration(ClassifierWrapper):
             k = len(self._map)
             self._codes |= {label: k - 1 + i for i, label in enumerate(new)}
             self._map = np.concatenate([self._map, np.zeros(len(new))])
+            self._counts = np.concatenate([self._counts, np.zeros(len(new))])
             self._prior = np.concatenate([self._prior, np.full(len(new), BIAS_DEVIATION**-2)])
             before, self._precision = self._precision, np.diag(self._prior)
             self._precision[:k, :k] = before
@@ -372,7 +386,7 @@ def _check(predict: Any) -> None:
                 raise ValueError(
                     f"predict={predict!r}: the cost of missing {label!r} must be a positive number"
                 )
-    elif predict not in ("classifier", "calibrated"):
+    elif predict not in ("classifier", "calibrated", "balanced"):
         raise ValueError(
-            f"predict={predict!r}; it is 'classifier', 'calibrated' or a dict of labels to costs"
+            f"predict={predict!r}; it is 'classifier', 'calibrated', 'balanced' or a dict of labels to costs"
         )

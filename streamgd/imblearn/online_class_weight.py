@@ -15,7 +15,7 @@ from .._learner import LinearLearner
 from .._targets import plain_label
 from ..optim import class_weights
 from ..optim.class_weights import Balanced, ClassWeight, Tally
-from ._wrapper import ClassifierWrapper, n_rows, where_classifier_has
+from ._wrapper import ClassifierWrapper, last_step, learn_made, n_rows, where_classifier_has
 
 # They do more with a sample than hand it on, for which it has no other weight: they belong outside.
 OUTSIDE = frozenset(
@@ -92,7 +92,7 @@ class OnlineClassWeight(ClassifierWrapper):
         self.cap = cap
         self.smoothing = smoothing
         self._piece = self._chosen_piece()
-        learner = _last_step(classifier)
+        learner = last_step(classifier)
         if not isinstance(learner, base.Classifier):
             raise TypeError(
                 f"OnlineClassWeight({type(classifier).__name__}(...)): weights by class are for classifiers, "
@@ -164,7 +164,7 @@ class OnlineClassWeight(ClassifierWrapper):
         """Counts by label, faded or of the window."""
         if self._tally is not None:
             return self._tally.counts
-        counts: dict[Any, float] = _last_step(self.classifier).class_counts_
+        counts: dict[Any, float] = last_step(self.classifier).class_counts_
         return counts
 
     @property
@@ -224,7 +224,7 @@ class OnlineClassWeight(ClassifierWrapper):
         if self._tally is None:
             self.classifier.learn_many(X, y, w=w, **kwargs)
             return
-        _check_takes_weight(_last_step(self.classifier), "learn_many")
+        _check_takes_weight(last_step(self.classifier), "learn_many")
         n = n_rows(X)
         own = np.broadcast_to(LinearLearner._weights_of(w, n), (n,)).tolist()
         tally, h = self._tally.copy(), np.zeros(n)
@@ -255,9 +255,7 @@ class OnlineClassWeight(ClassifierWrapper):
 
     def _learn_made_one(self, x: dict[Any, Any], y: Any) -> None:
         """Learn from a synthetic sample, which is not counted and weighs 1."""
-        from .reservoir_smote import _learn_made
-
-        _learn_made(self.classifier, x, y)
+        learn_made(self.classifier, x, y)
 
     def _learn_made_many(self, *rows: Any, **kwargs: Any) -> Any:
         """Learn a mini-batch with synthetic rows, which only a compiled learner tells from others."""
@@ -273,13 +271,6 @@ class OnlineClassWeight(ClassifierWrapper):
         """Explain a prediction, as the classifier does."""
         table: str = self.classifier.debug_one(x, **kwargs)
         return table
-
-
-def _last_step(model: Any) -> Any:
-    """Return what a pipeline ends in; of anything else itself."""
-    while hasattr(model, "steps"):
-        model = next(reversed(model.steps.values()))
-    return model
 
 
 def _without_class_weight(model: Any, params: dict[str, Any]) -> dict[str, Any]:
@@ -303,7 +294,7 @@ def _check_takes_weight(model: Any, method: str = "learn_one") -> None:
     if any(p.name == "w" for p in parameters):
         return
     if inside is not None and any(p.kind is p.VAR_KEYWORD for p in parameters):
-        _check_takes_weight(_last_step(inside), method)
+        _check_takes_weight(last_step(inside), method)
         return
     raise TypeError(
         f"{name}.{method} takes no sample weight w, so that of its class cannot reach it; use "

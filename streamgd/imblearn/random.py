@@ -329,11 +329,11 @@ class ClassificationSampler(ClassifierWrapper):
             )
             raise
         copies = draft.copies(self._kind, self._rate, codes)
-        # Those that are not learned stand there with a weight of 0, for their outputs.
+        # Those that are not learned stand there with a weight of 0, for their outputs; bad ones stay bad.
         times = np.maximum(copies, 1)
         order, first = np.repeat(np.arange(n), times), np.cumsum(times) - times
         again = len(order) > n
-        chosen = np.where(copies > 0, weights, 0.0)
+        chosen = np.where((copies > 0) | ~((weights >= 0.0) & (weights < math.inf)), weights, 0.0)
         given = (taken(X, order), labels[order], chosen[order]) if again else (X, labels, chosen)
         self.classifier._row_reached = self._row_reached = 0
         try:
@@ -357,8 +357,8 @@ class ClassificationSampler(ClassifierWrapper):
 
     def _commit(self, draft: _Decisions) -> None:
         """Take over the decisions on rows that have been learned."""
-        draft.forget()
         self._decisions = draft
+        draft.forget()
 
 
 class RandomUnderSampler(ClassificationSampler):

@@ -7,7 +7,7 @@ import math
 import numbers
 import threading
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -78,13 +78,17 @@ class ReservoirSMOTE(ClassifierWrapper):
         a sample of itself; each looks at 8 samples at most and then gives the synthetic one up.
     sampling_strategy
         :math:`\rho`, the share of the largest class that a class has with its synthetic samples, above 0 and
-        at most 1: of all other classes, or a dict by label (classes that are not in it are left alone).
+        at most 1: of all other classes, or a dict by label (classes that are not in it are left alone). Little
+        is best for the ranking (PR AUC), 1 for a balance at a probability of one half.
     k_neighbors
-        Neighbours in the class. More: synthetic samples spread further.
+        Neighbours in the class. More: synthetic samples spread further. (imbalanced-learn has 5.)
     m_neighbors
         Neighbours among all, which tell where the border is.
     capacity
-        Samples stored of each class. The time of an arrival grows with it, but for "replay".
+        Samples stored of each class: about as many as a concept lasts. The default, and those of
+        `sampling_strategy`, `k_neighbors` and `reservoir`, came out best on streams that drift
+        (docs/imbalance.md); on one that does not, 200 and more are better. The time of an arrival grows with
+        it, but for "replay".
     reservoir
         Which samples a class keeps. "biased": recent ones, exponentially so, as each sample of the
         class overwrites a random one (Aggarwal, 2006); "window": the last ones; "uniform": all that came,
@@ -125,7 +129,7 @@ class ReservoirSMOTE(ClassifierWrapper):
     The sampler alone:
 
     >>> stream = [({"x": float(i)}, i % 10 == 0) for i in range(200)]
-    >>> balanced = list(imblearn.ReservoirSMOTE.resample(stream, kind="replay", seed=1))
+    >>> balanced = list(imblearn.ReservoirSMOTE.resample(stream, kind="replay", sampling_strategy=1.0, seed=1))
     >>> sum(y for _, y in balanced), len(balanced)
     (180, 360)
 
@@ -143,11 +147,11 @@ class ReservoirSMOTE(ClassifierWrapper):
         classifier: Any,
         kind: str = "regular",
         *,
-        sampling_strategy: float | Mapping[Any, float] = 1.0,
-        k_neighbors: int = 5,
+        sampling_strategy: float | Mapping[Any, float] = 0.1,
+        k_neighbors: int = 10,
         m_neighbors: int = 10,
-        capacity: int = 500,
-        reservoir: str = "biased",
+        capacity: int = 15,
+        reservoir: str = "window",
         half_life: float = 0.0,
         max_per_arrival: int = 10,
         standardise: bool = False,
@@ -268,14 +272,16 @@ class ReservoirSMOTE(ClassifierWrapper):
             if not self._takes_weights:
                 raise TypeError(f"w={w!r}: {type(last_step(self.classifier)).__name__} takes no weights")
             kwargs["w"] = w
+        self._learn_one(x, y, w, kwargs, lambda: None)
+
+    def _learn_one(self, x: Any, y: Any, w: float, kwargs: Any, on_real: Callable[[], None]) -> None:
+        """Learn a sample; ``on_real`` is called before the synthetic ones are learned."""
         with self._lock:
-            if self._detector is None:
-                self.classifier.learn_one(x, y, **kwargs)
-            else:
-                wrong = self.classifier.predict_one(x) != y
-                self.classifier.learn_one(x, y, **kwargs)
-                if w:
-                    self._watch(bool(wrong))
+            wrong = self._detector is not None and self.classifier.predict_one(x) != y
+            self.classifier.learn_one(x, y, **kwargs)
+            on_real()
+            if self._detector is not None and w:
+                self._watch(bool(wrong))
             if self._reservoirs.is_new(y) and not _takes_label(self.classifier, y):
                 return
             for made, label in self._reservoirs.arrive(x, y, w, self._lenient):
@@ -358,11 +364,15 @@ class ReservoirSMOTE(ClassifierWrapper):
         arrays = _Arrays(self.classifier, X, y, w, columns)
         outputs: list[Any] = []
         learner = _unwrapped(self.classifier)
+
+        def keep_output() -> None:
+            outputs.append(np.atleast_1d(self.classifier._last_output()))
+
         for i, (x, label, h) in enumerate(arrays.samples()):
             self._row_reached = i
             before, now = learner.n_samples, self._reservoirs.now
             try:
-                self.learn_one(x, label, h)
+                self._learn_one(x, label, h, {"w": h}, keep_output)
             except BaseException as error:
                 if learner.n_samples > before:  # behind a row that it has learned
                     self._row_reached = i + 1
@@ -371,10 +381,9 @@ class ReservoirSMOTE(ClassifierWrapper):
                 if not isinstance(error, InvalidRow):
                     raise
                 bad = error.at(i)
-                bad.outputs = self._stacked(outputs)
+                bad.outputs = self._stacked(outputs[:i])
                 raise bad from error
             self._row_reached = i + 1
-            outputs.append(np.atleast_1d(self.classifier._last_output()))
         return self._stacked(outputs)
 
     def _stacked(self, outputs: list[Floats]) -> Floats:

@@ -70,7 +70,7 @@ class LinearClassifier(LinearLearner, base.Classifier):
         return {label: n for label, n in counts if label is not None}
 
     def _make_room_for(self, targets: Labels) -> None:
-        self._weigh(targets)
+        self._factors[:] = self._factors_of(targets)
 
     def predict_proba_one(self, x: dict[Any, Any]) -> dict[Any, float]:  # type: ignore[override]
         """Predict the probability of each label.

@@ -168,14 +168,16 @@ class SoftmaxRegression(LinearLearner, base.MiniBatchClassifier):
                 raise
         if len(targets.codes) > len(self._codes):
             self._control[f.N_RATES] = 0  # the table has no rates of theirs
+        self._factors[:] = self._factors_of(targets)
         self._weigh(targets)
 
     def _weigh(self, targets: Classes) -> None:
-        super()._weigh(targets)
+        """Write the factors of the loss of each class."""
         for k, label in enumerate(targets.codes):
             self._class_weights[k] = self.loss.weight(label)  # type: ignore[attr-defined]
 
     def _publish_targets(self, control: NDArray[np.int64]) -> None:
+        self._weigh(self._targets)
         self._codes = self._targets.codes
         # one attribute, because another thread may find a label: the kernel reads from `out` how long it is
         self._answer = self._targets.known, np.full(max(1, len(self._codes)), float(len(self._codes)))
