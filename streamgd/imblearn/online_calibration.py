@@ -68,8 +68,9 @@ class OnlineCalibration(ClassifierWrapper):
         that only probabilities change, and the balance that weights have brought about is kept;
         ``"calibrated"``, the label of the highest calibrated probability, which of rare classes is rarely
         theirs; ``"balanced"``, the label whose calibrated probability is the highest beside its share of the
-        stream so far, which treats all classes alike (G-mean, balanced accuracy); or a dict of labels to the costs of missing them (1 for others), the label of the highest
-        cost times probability, which is the choice of least cost to be expected (Elkan 2001).
+        stream so far, which treats all classes alike (G-mean, balanced accuracy); or a dict of labels to the
+        costs of missing them (1 for others), the label of the highest cost times probability, which is the
+        choice of least cost to be expected (Elkan 2001).
     clip
         Probabilities below this count as this. 0.001 suits classifiers that are often sure and wrong, such as
         nearest neighbours of two classes.

@@ -78,8 +78,8 @@ class ReservoirSMOTE(ClassifierWrapper):
         a sample of itself; each looks at 8 samples at most and then gives the synthetic one up.
     sampling_strategy
         :math:`\rho`, the share of the largest class that a class has with its synthetic samples, above 0 and
-        at most 1: of all other classes, or a dict by label (classes that are not in it are left alone). Little
-        is best for the ranking (PR AUC), 1 for a balance at a probability of one half.
+        at most 1: of all other classes, or a dict by label (classes that are not in it are left alone). A
+        little is best for the ranking (PR AUC), 1 for a balance at a probability of one half.
     k_neighbors
         Neighbours in the class. More: synthetic samples spread further. (imbalanced-learn has 5.)
     m_neighbors
@@ -129,7 +129,8 @@ class ReservoirSMOTE(ClassifierWrapper):
     The sampler alone:
 
     >>> stream = [({"x": float(i)}, i % 10 == 0) for i in range(200)]
-    >>> balanced = list(imblearn.ReservoirSMOTE.resample(stream, kind="replay", sampling_strategy=1.0, seed=1))
+    >>> options = {"kind": "replay", "sampling_strategy": 1.0, "seed": 1}
+    >>> balanced = list(imblearn.ReservoirSMOTE.resample(stream, **options))
     >>> sum(y for _, y in balanced), len(balanced)
     (180, 360)
 
