@@ -16,7 +16,7 @@ def learner(**options):
 
 
 # Arrays: real and synthetic rows in one compiled pass. Metrics see real rows only, before they are learned.
-# The defaults are for streams that drift, and for a ranking; this one stands still, and G-mean wants a balance.
+# The defaults are for streams that drift, and for a ranking; this one stands still, and G-mean wants balance.
 still = {"sampling_strategy": 1.0, "reservoir": "uniform", "capacity": 500, "seed": 1}
 models = {
     "nothing": learner(),
