@@ -29,6 +29,8 @@ def cases(effort: Effort) -> Iterator[Row]:
     for kind in KINDS:
         for capacity in CAPACITIES[:2] if effort.quick else CAPACITIES:
             yield arrivals(effort, kind, capacity)
+    for capacity in CAPACITIES[:2]:
+        yield against_imblearn(effort, capacity)
     yield against_csmote(effort)
     yield memory(effort)
 
@@ -81,6 +83,39 @@ def arrivals(effort: Effort, kind: str, capacity: int) -> Row:
         checked=f"{made:,} rows made on {n:,} arrivals",
         figures=figures(spent),
         headline=kind == "regular" and capacity == 10_000,
+    )
+
+
+def against_imblearn(effort: Effort, stored: int) -> Row:
+    """A table's sampler on a stream: asked on each arrival for the one row that is due."""
+    from imblearn.over_sampling import SMOTE
+    from threadpoolctl import threadpool_limits
+
+    X, y = stream(2 * stored + 1000, 0.5, 0)
+    model = smote("regular", stored)
+    model.learn_rows(X, y)
+    model.learn_rows(*stream(30 * stored, RARE, 1))
+    ours = timed(model, *stream(2_000 if effort.quick else 20_000, RARE, 2))
+    rare = np.vstack([X[y][:stored], X[~y][: stored + 1]])
+    labels = np.arange(len(rare)) < stored
+    theirs = []
+    for seed in range(5 if effort.quick else 50):
+        with threadpool_limits(1):  # more of them wait for each other here
+            start = time.perf_counter()
+            made, _ = SMOTE(random_state=seed).fit_resample(rare, labels)
+            theirs.append(time.perf_counter() - start)
+        if len(made) != len(rare) + 1:
+            raise UnequalError(f"{len(made) - len(rare)} rows made, not 1")
+    return Row(
+        f"ReservoirSMOTE, a row made of {stored:,} stored on each arrival, {P} features",
+        "arrival",
+        ours=float(ours.mean()),
+        peer_name="imbalanced-learn, SMOTE.fit_resample of what is stored, for one row",
+        peer=float(np.median(theirs)),
+        ratio=float(np.median(theirs) / ours.mean()),
+        aim="at least 100",
+        checked="one row an arrival; ours with learn_one of both rows",
+        figures=figures(ours),
     )
 
 
