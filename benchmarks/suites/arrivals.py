@@ -82,7 +82,6 @@ def arrivals(effort: Effort, kind: str, capacity: int) -> Row:
         ours=float(spent.mean()),
         checked=f"{made:,} rows made on {n:,} arrivals",
         figures=figures(spent),
-        headline=kind == "regular" and capacity == 10_000,
     )
 
 
@@ -146,7 +145,6 @@ def against_csmote(effort: Effort) -> Row:
         aim="at least 100",
         checked=f"the same {len(theirs):,} rows; not the same synthetic ones",
         figures=figures(ours) | {f"C-SMOTE: {k}": v for k, v in figures(theirs).items()},
-        headline=True,
     )
 
 
