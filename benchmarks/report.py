@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -72,7 +73,7 @@ def write(
     rows = list(rows)
     folder.mkdir(parents=True, exist_ok=True)
     result = {"suite": suite, "machine": machine, "rows": [asdict(row) for row in rows]}
-    (folder / f"{suite}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (folder / f"{suite}.json").write_text(as_json(result))
     begun = (
         f"{machine_as_text(machine)} Begun at {machine['date'][11:]} with load "
         f"{'/'.join(map(str, machine['load']))}."
@@ -106,6 +107,13 @@ def update_readme(readme: Path, results: Path, suites: Iterable[str]) -> bool:
     found = [json.loads(p.read_text()) for s in suites if (p := results / f"{s}.json").exists()]
     readme.write_text(f"{before}{BEGIN}\n{readme_table(found)}\n{END}{after}")
     return True
+
+
+def as_json(result: dict[str, Any]) -> str:
+    """Write JSON to be read and compared by people: a line a value, but a list of numbers on one."""
+    text = json.dumps(result, indent=1)
+    numbers = re.compile(r"\[\s+(-?\d[^\]\[{}\"]*?)\s+\]")
+    return numbers.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
 def readme_table(results: list[dict[str, Any]]) -> str:

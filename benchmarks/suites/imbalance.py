@@ -19,7 +19,7 @@ from data import as_dicts
 from data import stream as file_of
 from numba import njit
 from numpy.typing import NDArray
-from river import base, tree
+from river import tree
 from streams import real
 
 from streamgd import imblearn, linear_model, optim
@@ -371,7 +371,7 @@ def recalibrated(z: Floats, y: Flags) -> Floats:
     return np.asarray(np.log(p) - np.log1p(-p))
 
 
-class Answered(base.Classifier):
+class Answered:
     """A classifier whose log-odds are known beforehand."""
 
     loss = optim.losses.Log()
@@ -381,9 +381,6 @@ class Answered(base.Classifier):
 
     def predict_proba_one(self, x: Any) -> dict[bool, float]:
         return {False: 0.5, True: 0.5}
-
-    def learn_one(self, x: Any, y: Any) -> None:
-        raise NotImplementedError
 
     def predict_learn_rows(self, X: Any, y: Any, w: Any = None, *, columns: Any = None) -> Floats:
         return self.z
@@ -447,7 +444,7 @@ def scores(
     if isinstance(found, str):
         return Scores(title, "", figures={"no answers": found}, **who)
     by_seed = [measured(z, part.y) for z, part in zip(found, parts, strict=True)]
-    values = {measure: [one[measure] for one in by_seed] for measure in MEASURES}
+    values = {measure: [round(one[measure], 6) for one in by_seed] for measure in MEASURES}
     means = {MEASURES[m].title: f"{statistics.mean(values[m]):.4f}" for m in ("prauc", "gmean")}
     checks = [checked, check_measures(found[0], parts[0].y)]
     return Scores(title, "", checked="; ".join(filter(None, checks)), figures=means, values=values, **who)
