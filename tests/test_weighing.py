@@ -82,6 +82,13 @@ def naive_weights(rule, y, w):
     return np.array(out)
 
 
+def learner(classes, class_weight):
+    """A learner of so many labels, which are numbers from 0 on."""
+    if classes == 2:
+        return linear_model.LogisticRegression(class_weight=class_weight, labels=(0, 1))
+    return linear_model.SoftmaxRegression(class_weight=class_weight)
+
+
 def dicts(X):
     return [dict(enumerate(row)) for row in X.tolist()]
 
@@ -96,13 +103,7 @@ def weights_of(model):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_class_weight_multiplies_the_weight_of_the_sample(rule, classes):
     X, y, w = stream(classes=classes)
-    learner = linear_model.LogisticRegression if classes == 2 else linear_model.SoftmaxRegression
-    more = {"labels": (0, 1)} if classes == 2 else {}
-    expected, one, rows = (
-        learner(**more),
-        learner(class_weight=rule, **more),
-        learner(class_weight=rule, **more),
-    )
+    expected, one, rows = (learner(classes, weight) for weight in (None, rule, rule))
     for x, label, own, h in zip(
         dicts(X), y.tolist(), w.tolist(), naive_weights(rule, y, w).tolist(), strict=True
     ):
@@ -149,13 +150,7 @@ def test_rows_of_all_kinds_are_dicts(learner, options):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_mini_batch_weighs_each_row_as_rows_in_turn_do(rule, classes):
     X, y, w = stream(classes=classes)
-    learner = linear_model.LogisticRegression if classes == 2 else linear_model.SoftmaxRegression
-    more = {"labels": (0, 1)} if classes == 2 else {}
-    expected, many, threaded = (
-        learner(**more),
-        learner(class_weight=rule, **more),
-        learner(class_weight=rule, **more),
-    )
+    expected, many, threaded = (learner(classes, weight) for weight in (None, rule, rule))
     first = 100
     for part in (slice(0, first), slice(first, None)):
         h = naive_weights(rule, y, w)[part]
@@ -164,7 +159,7 @@ def test_a_mini_batch_weighs_each_row_as_rows_in_turn_do(rule, classes):
         threaded.learn_many(X[part], y[part], w[part], threads=2)
     assert weights_of(many) == pytest.approx(weights_of(expected), rel=1e-9, abs=1e-13)
     assert threaded.weights == many.weights
-    rows = learner(class_weight=rule, **more)
+    rows = learner(classes, rule)
     rows.learn_rows(X, y, w)
     assert many.class_counts_ == rows.class_counts_
 

@@ -214,7 +214,9 @@ class ClassificationSampler(ClassifierWrapper):
     _kind: ClassVar[int]
     _rate = 1.0
 
-    def __init__(self, classifier: base.Classifier, desired_dist: Any, seed: int | None) -> None:
+    def __init__(
+        self, classifier: base.Classifier, desired_dist: Mapping[Any, float] | None, seed: int | None = None
+    ) -> None:
         self.classifier = classifier
         self.desired_dist = desired_dist
         self.seed = seed
@@ -392,11 +394,6 @@ class RandomUnderSampler(ClassificationSampler):
 
     _kind = UNDER
 
-    def __init__(
-        self, classifier: base.Classifier, desired_dist: Mapping[Any, float], seed: int | None = None
-    ) -> None:
-        super().__init__(classifier, desired_dist, seed)
-
 
 class RandomOverSampler(ClassificationSampler):
     r"""Learn samples of the classes that there are too few of several times.
@@ -429,11 +426,6 @@ class RandomOverSampler(ClassificationSampler):
     """
 
     _kind = OVER
-
-    def __init__(
-        self, classifier: base.Classifier, desired_dist: Mapping[Any, float], seed: int | None = None
-    ) -> None:
-        super().__init__(classifier, desired_dist, seed)
 
 
 class RandomSampler(ClassificationSampler):

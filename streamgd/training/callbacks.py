@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,7 +136,7 @@ class EveryEpoch(Callback):
         self.function(run)
 
 
-class _Periodic(Callback):
+class _Periodic(Callback, ABC):
     """Does something every so many rows, or at the end of each epoch."""
 
     def __init__(self, every: int | None) -> None:
@@ -148,9 +149,9 @@ class _Periodic(Callback):
         if self.every is None:
             self.act(run)
 
+    @abstractmethod
     def act(self, run: Run) -> None:
         """Do it."""
-        raise NotImplementedError
 
 
 class EarlyStopping(_Periodic):
