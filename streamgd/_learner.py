@@ -523,12 +523,19 @@ class LinearLearner(CompiledModel):
         return self._learn_rows(X, y, w, columns, self._outputs, _rows.vector(flags, len(y), "made"))
 
     def _learn_made_many(
-        self, X: Any, y: Any, w: Any, made: Any, *, columns: Sequence[Hashable] | None = None
+        self,
+        X: Any,
+        y: Any,
+        w: Any,
+        made: Any,
+        *,
+        columns: Sequence[Hashable] | None = None,
+        threads: int = 1,
     ) -> Floats:
         """As `predict_learn_many`, with synthetic rows where ``made (n,)`` is true."""
         gradient = Gradient(self)
         with self._exclusive():
-            z = gradient._add(X, y, w, columns, 1, np.asarray(made, dtype=bool))
+            z = gradient._add(X, y, w, columns, threads, None if made is None else np.asarray(made, bool))
             gradient._step()
             gradient._report()
         return z
@@ -584,12 +591,7 @@ class LinearLearner(CompiledModel):
         Raw outputs of all rows, as `predict_learn_rows` returns them: ``(n,)``, or ``(n, k)`` of the k labels
         that are known afterwards. NaN where a row was skipped (``on_invalid="skip"``).
         """
-        gradient = Gradient(self)
-        with self._exclusive():
-            z = gradient._add(X, y, w, columns, threads)
-            gradient._step()
-            gradient._report()
-        return z
+        return self._learn_made_many(X, y, w, None, columns=columns, threads=threads)
 
     def accumulate(self) -> Gradient:
         """Begin a step on the mean gradient of rows that come in parts; see `Gradient`.

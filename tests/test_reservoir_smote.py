@@ -1140,3 +1140,14 @@ def test_a_detector_that_never_fires_changes_no_output(learner):
     assert outputs.tolist() == plain.predict_learn_rows(X, y).tolist()
     assert plain.classifier.n_samples > 600
     assert watched.classifier.weights == plain.classifier.weights
+
+
+def test_threads_of_a_mini_batch_change_nothing():
+    rng = np.random.default_rng(2)
+    y = rng.random(9000) < 0.1
+    X = rng.normal(size=(9000, 4)) + y[:, None]
+    one, two = (imblearn.ReservoirSMOTE(linear_model.LogisticRegression(), seed=1) for _ in range(2))
+    one.learn_many(X, y)
+    two.learn_many(X, y, threads=2)
+    assert two.classifier.weights == one.classifier.weights
+    assert two.classifier.n_updates == one.classifier.n_updates == 1

@@ -411,7 +411,7 @@ class ReservoirSMOTE(ClassifierWrapper):
         w
             One weight, or ``(n,)``; other than 1 for compiled learners only.
         kwargs
-            Passed to the classifier; of compiled learners, ``columns`` alone.
+            Passed to the classifier; of compiled learners ``columns`` and ``threads``.
 
         Raises
         ------
