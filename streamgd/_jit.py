@@ -206,6 +206,37 @@ def bind(
     return type(label, (), {"call": kernel.overloads[signature].entry_point})
 
 
+def doubles_in(function: Any, arguments: tuple[Any, ...]) -> list[str]:
+    """Places in a function, or in those that it calls, which compute in float64 what they get in float32.
+
+    Each is "name, line n of file". ``arguments`` are Numba's types of what it is called with.
+    """
+    found: dict[str, None] = {}
+    _look_for_doubles(function, arguments, found, set())
+    return list(found)
+
+
+def _look_for_doubles(function: Any, arguments: Any, found: dict[str, None], seen: set[Any]) -> None:
+    if (function, arguments) in seen:
+        return
+    seen.add((function, arguments))
+    dispatcher = njit(error_model=OPTIONS["error_model"])(function)
+    dispatcher.compile(arguments)
+    typed = dispatcher.overloads[arguments].type_annotation
+    file = Path(function.__code__.co_filename).name
+    for block in typed.blocks.values():
+        for statement in block.body:
+            name = getattr(getattr(statement, "target", None), "name", None)
+            if typed.typemap.get(name) == types.float64:
+                found[f"{function.__qualname__}, line {statement.loc.line} of {file}"] = None
+            call = getattr(statement, "value", None)
+            if getattr(call, "op", None) != "call":
+                continue
+            called = getattr(typed.typemap.get(call.func.name), "typing_key", None)
+            if isinstance(called, FunctionType):
+                _look_for_doubles(called, typed.calltypes[call].args, found, seen)
+
+
 # -- Python objects and raw memory inside kernels ---------------------------------------------
 
 

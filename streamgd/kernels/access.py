@@ -207,10 +207,19 @@ def same_slot(index, i, k):
     return np.uintp(k)
 
 
+def strided_value(values, i, k):
+    return values[np.uintp(i[0] + k * i[1])]
+
+
+def strided_slot(index, j, k):
+    return np.uintp(j[0] + k * j[1])
+
+
 def index_slot(index, i, k):
     return np.uintp(index[np.uintp(i + k)])
 
 
 DENSE_ROW = (matrix_value, same_slot)  # X[i, :] in slot order
 DENSE_VECTOR = (vector_value, same_slot)  # a run of a vector, in slot order
+STRIDED = (strided_value, strided_slot)  # each so many, of a vector: what one of several threads has
 SPARSE_ROW = (vector_value, index_slot)  # compressed sparse rows

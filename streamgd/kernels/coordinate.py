@@ -36,34 +36,104 @@ from .pieces import (
 )
 
 
-def output_body(pieces: Pieces, jit: Jit, layout: Layout, *, ahead: bool = False) -> Callable[..., Any]:
-    """Build ``(hp, weights, slots, charged, scalars, own, values, i, index, j, n) -> (size, z)``.
+Total = Callable[[Any], Any] | None  # how threads that share a row add up what each has found
 
-    ``size`` is the sum of absolute values of the row, ``z`` its raw output: the prediction, or with
-    ``ahead`` the output at which the gradient is taken. ``own`` are the optimizer's scalars.
+
+def _whole(x):
+    """Return a sum over a row as it is: one thread has all of the row's coordinates."""
+    return x
+
+
+def each(total: Callable[..., Any], n: int, jit: Jit) -> Callable[..., Any]:
+    """Return a function that applies ``total`` to each of ``n`` sums, at most 3."""
+    one = jit(total)
+
+    def of_1(sums):
+        return (one(sums[0]),)
+
+    def of_2(sums):
+        return one(sums[0]), one(sums[1])
+
+    def of_3(sums):
+        return one(sums[0]), one(sums[1]), one(sums[2])
+
+    return (_whole, of_1, of_2, of_3)[n]
+
+
+def weight_body(pieces: Pieces, jit: Jit, *, ahead: bool = False) -> Callable[..., Any]:
+    """Build ``(hp, w, held, x, charge, average, scalars, own) -> w``: the weight to predict with.
+
+    ``w`` is the stored one, ``held`` its slots, ``charge`` what the penalty has charged it, ``average`` what
+    its average is made from. With ``ahead`` it is the weight at which the gradient is taken.
     """
     _, optimizer_class, penalty_class = pieces.classes
     make_optimizer, make_penalty = optimizer_class.struct, penalty_class.struct
     optimizer_hyper, penalty_hyper = jit(take_hyper(optimizer_class)), jit(take_hyper(penalty_class))
     optimizer_start, penalty_start, _ = pieces.hyper_starts
-    value_at, slot_at = (jit(function) for function in layout)
-    load = jit(access.LOAD[optimizer_class.n_slots])
-    take = jit(access.TAKE[optimizer_class.n_slots])
     rule = "ahead" if ahead and optimizer_class.overrides("ahead") else "at"
     at, current = jit(getattr(optimizer_class, rule)), jit(penalty_class.current)
-    changes_weight = optimizer_class.overrides(rule)
-    averages, is_lazy = pieces.averaged and not ahead, penalty_class.overrides("current")
-    is_plain = not (changes_weight or averages or is_lazy)
-    average_slot = pieces.n_slots - 1
-    with_intercept = pieces.intercept
-    intercept_slots = OPTIMIZER + optimizer_class.n_scalars
-    intercept_average = pieces.n_scalars - 1
+    changes_weight, is_lazy = optimizer_class.overrides(rule), penalty_class.overrides("current")
+    averages = pieces.averaged and not ahead
+
+    def weight(hp, w, held, x, charge, average, scalars, own):
+        if is_lazy:
+            penalty = make_penalty(*penalty_hyper(hp, penalty_start))
+            w = current(penalty, w, charge, (scalars[PENALTY], scalars[PENALTY_2]))
+        if changes_weight:
+            w = at(make_optimizer(*optimizer_hyper(hp, optimizer_start)), w, held, x, own)
+        if averages:
+            w -= (1.0 / scalars[AVERAGED] if scalars[AVERAGED] > 0.0 else 0.0) * average
+        return w
+
+    return weight
+
+
+def intercept_body(pieces: Pieces, jit: Jit, *, ahead: bool = False) -> Callable[..., Any]:
+    """Build ``(hp, scalars, own) -> intercept``, as `weight_body`."""
+    optimizer_class = pieces.optimizer
+    make_optimizer, optimizer_hyper = optimizer_class.struct, jit(take_hyper(optimizer_class))
+    optimizer_start, _, _ = pieces.hyper_starts
+    take = jit(access.TAKE[optimizer_class.n_slots])
+    rule = "ahead" if ahead and optimizer_class.overrides("ahead") else "at"
+    at = jit(getattr(optimizer_class, rule))
+    changes_weight = pieces.intercept and optimizer_class.overrides(rule)
+    averages = pieces.averaged and not ahead
+    first_slot, average = OPTIMIZER + optimizer_class.n_scalars, pieces.n_scalars - 1
+
+    def intercept(hp, scalars, own):
+        w = scalars[INTERCEPT]
+        if changes_weight:
+            optimizer = make_optimizer(*optimizer_hyper(hp, optimizer_start))
+            w = at(optimizer, w, take(scalars, first_slot), 1.0, own)
+        if averages:
+            w -= (1.0 / scalars[AVERAGED] if scalars[AVERAGED] > 0.0 else 0.0) * scalars[average]
+        return w
+
+    return intercept
+
+
+def output_body(
+    pieces: Pieces, jit: Jit, layout: Layout, *, ahead: bool = False, total: Total = None
+) -> Callable[..., Any]:
+    """Build ``(hp, weights, slots, charged, scalars, own, values, i, index, j, n) -> (size, z)``.
+
+    ``size`` is the sum of absolute values of the row, ``z`` its raw output: the prediction, or with
+    ``ahead`` the output at which the gradient is taken. ``own`` are the optimizer's scalars.
+
+    Where several threads share a row, each has ``n`` of its coordinates, and ``total`` adds up what each
+    has found; all of them know the model's scalars.
+    """
+    optimizer_class, penalty_class = pieces.optimizer, pieces.penalty
+    value_at, slot_at = (jit(function) for function in layout)
+    load = jit(access.LOAD[optimizer_class.n_slots])
+    weight, intercept = (jit(build(pieces, jit, ahead=ahead)) for build in (weight_body, intercept_body))
+    rule = "ahead" if ahead and optimizer_class.overrides("ahead") else "at"
+    averages = pieces.averaged and not ahead
+    is_plain = not (optimizer_class.overrides(rule) or averages or penalty_class.overrides("current"))
+    average_slot = max(0, pieces.n_slots - 1)
+    all_of = jit(total or _whole)
 
     def output(hp, weights, slots, charged, scalars, own, values, i, index, j, n):
-        optimizer = make_optimizer(*optimizer_hyper(hp, optimizer_start))
-        penalty = make_penalty(*penalty_hyper(hp, penalty_start))
-        totals = (scalars[PENALTY], scalars[PENALTY_2])
-        share = 1.0 / scalars[AVERAGED] if averages and scalars[AVERAGED] > 0.0 else 0.0
         size = 0.0
         z = 0.0
         if is_plain:
@@ -75,21 +145,11 @@ def output_body(pieces: Pieces, jit: Jit, layout: Layout, *, ahead: bool = False
             for k in range(n):
                 x = value_at(values, i, k)
                 s = slot_at(index, j, k)
-                w = weights[s]
-                if is_lazy:
-                    w = current(penalty, w, charged[s], totals)
-                if changes_weight:
-                    w = at(optimizer, w, load(slots, s), x, own)
-                if averages:
-                    w -= share * slots[average_slot, s]
+                held, average = load(slots, s), slots[average_slot, s]
+                w = weight(hp, weights[s], held, x, charged[s], average, scalars, own)
                 size += abs(x)
                 z += w * x
-        intercept = scalars[INTERCEPT]
-        if with_intercept and changes_weight:
-            intercept = at(optimizer, intercept, take(scalars, intercept_slots), 1.0, own)
-        if averages:
-            intercept -= share * scalars[intercept_average]
-        return size, z + intercept
+        return all_of(size), all_of(z) + intercept(hp, scalars, own)
 
     return output
 
@@ -132,12 +192,13 @@ def made_of(reduce: Callable[[Pieces], Pieces]) -> Callable[..., Any]:
     return decorate
 
 
-def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
+def update_body(pieces: Pieces, jit: Jit, layout: Layout, *, total: Total = None) -> Callable[..., Any]:
     """Build the step on one gradient, of a row or of a mini-batch's mean.
 
     ``(hp, weights, slots, charged, scalars, own, values, i, index, j, n, one, p, y, d, h, g, rates, r)``:
     coordinate k has the gradient ``g * values[k]`` and the intercept ``g * one``; ``d`` is the
-    loss's derivative without the sample's weight ``h``.
+    loss's derivative without the sample's weight ``h``. For ``total`` see `output_body`: then each thread
+    changes scalars of its own, all in the same way.
     """
     loss_class, optimizer_class, penalty_class = pieces.classes
     make_loss, make_optimizer, make_penalty = (piece.struct for piece in pieces.classes)
@@ -152,6 +213,7 @@ def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
     take, put = jit(access.TAKE[optimizer_class.n_slots]), jit(access.PUT[optimizer_class.n_slots])
     put_own = jit(access.PUT[optimizer_class.n_scalars])
     zero_sums, add = jit(access.TAKE[optimizer_class.n_sums]), jit(access.ADD[optimizer_class.n_sums])
+    all_of = jit(each(total or _whole, optimizer_class.n_sums, jit))
     intercept_in_sums = optimizer_class.intercept_in_sums
     scans, own_row = optimizer_class.overrides("scan"), optimizer_class.overrides("row")
     importance_aware = optimizer_class.importance_aware
@@ -186,6 +248,7 @@ def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
                 weights[s] = w
                 store(slots, s, new)
                 sums = add(sums, part)
+            sums = all_of(sums)
             if with_intercept:
                 w, new, part = scan(optimizer, scalars[INTERCEPT], take(scalars, intercept_slots), one, d, h)
                 scalars[INTERCEPT] = w
@@ -259,14 +322,17 @@ def update_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
     return update
 
 
-def step_body(pieces: Pieces, jit: Jit, layout: Layout) -> Callable[..., Any]:
+def step_body(pieces: Pieces, jit: Jit, layout: Layout, *, total: Total = None) -> Callable[..., Any]:
     """Build the step on one gradient, by coordinates or by a matrix."""
-    build = newton.update_body if pieces.is_matrix else update_body
-    return build(pieces, jit, layout)
+    if pieces.is_matrix:
+        return newton.update_body(pieces, jit, layout)
+    return update_body(pieces, jit, layout, total=total)
 
 
-def learn_row_body(pieces: Pieces, jit: Jit, inline: Jit, layout: Layout) -> Callable[..., Any]:
-    """Build the update of one row.
+def learn_row_body(
+    pieces: Pieces, jit: Jit, inline: Jit, layout: Layout, *, total: Total = None
+) -> Callable[..., Any]:
+    """Build the update of one row; for ``total`` see `output_body`.
 
     ``(hp, weights, slots, charged, scalars, values, i, index, j, n, y, h, rates, r) -> (status, z)``
     """
@@ -275,15 +341,16 @@ def learn_row_body(pieces: Pieces, jit: Jit, inline: Jit, layout: Layout) -> Cal
     loss_hyper, optimizer_hyper = jit(take_hyper(loss_class)), jit(take_hyper(optimizer_class))
     optimizer_start, _, clip_at = pieces.hyper_starts
     value_at, slot_at = (jit(function) for function in layout)
-    output = jit(output_body(pieces, jit, layout))
-    output_ahead = jit(output_body(pieces, jit, layout, ahead=True))
-    update = inline(step_body(pieces, jit, layout))
+    output = jit(output_body(pieces, jit, layout, total=total))
+    output_ahead = jit(output_body(pieces, jit, layout, ahead=True, total=total))
+    update = inline(step_body(pieces, jit, layout, total=total))
     gradient = jit(loss_class.gradient)
     glance, begin = jit(optimizer_class.glance), jit(optimizer_class.begin)
     load = jit(access.LOAD[optimizer_class.n_slots])
     take = jit(access.TAKE[optimizer_class.n_slots])
     take_own = jit(access.TAKE[optimizer_class.n_scalars])
     zero_sums, add = jit(access.TAKE[optimizer_class.n_sums]), jit(access.ADD[optimizer_class.n_sums])
+    all_of = jit(each(total or _whole, optimizer_class.n_sums, jit))
     glances, importance_aware = optimizer_class.overrides("glance"), optimizer_class.importance_aware
     looks_ahead = optimizer_class.overrides("ahead") or glances or pieces.averaged
     with_intercept = pieces.intercept
@@ -311,6 +378,7 @@ def learn_row_body(pieces: Pieces, jit: Jit, inline: Jit, layout: Layout) -> Cal
             for k in range(n):
                 s = slot_at(index, j, k)
                 sums = add(sums, glance(optimizer, weights[s], load(slots, s), value_at(values, i, k)))
+            sums = all_of(sums)
             if with_intercept:
                 one = 1.0 if rates[r, 2] != 0.0 else 0.0
                 sums = add(sums, glance(optimizer, scalars[INTERCEPT], take(scalars, intercept_slots), one))
