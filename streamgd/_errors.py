@@ -91,9 +91,11 @@ def weight(value: Any) -> float:
     return number
 
 
-def overflow() -> InvalidValue:
-    """Return the error for a row of fair values whose raw output or gradient is not finite."""
+def overflow(limit: float = 1e150) -> InvalidValue:
+    """Return the error for a row of fair values whose raw output or gradient is beyond the limit."""
+    largest = f"{limit:g}".replace("+", "")
+    more = "" if limit == 1e150 else ", or compute in float64"
     return InvalidValue(
-        "the raw output or the gradient is larger than 1e150 or not a number: the weights have diverged "
-        f"or the values are too large; lower the learning rate, or {SCALE}"
+        f"the raw output or the gradient is larger than {largest} or not a number: the weights have diverged "
+        f"or the values are too large; lower the learning rate, or {SCALE}{more}"
     )

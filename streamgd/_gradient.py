@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from . import _features as f
 from . import _rows
 from ._errors import overflow
+from ._single import number
 from .kernels import class_weights
+from .kernels.pieces import DOUBLE, INTERCEPT, SAMPLES, SINGLE, Precision, T
 
 if TYPE_CHECKING:
     from ._learner import LinearLearner
 
-Floats = NDArray[np.float64]
+Floats = NDArray[Any]  # float64, or what the precision says
 Words = NDArray[np.int64]
+State = tuple[Floats, Floats, Floats]  # weights, slots, what the penalty has charged
 Answer = tuple[int, int, int, int]  # status, row where it stopped, rows that count, rows skipped
 
 # Values in a block, on which a kernel works some 50 us: long beside a call, short beside a signal.
@@ -30,6 +33,21 @@ BLOCK = 1 << 17
 FEWEST_ROWS, MOST_ROWS = 64, 4096  # of a block
 # Compressed values for each thread: all of them look at all, so below this more threads are no faster.
 SHARE = 1 << 19
+
+
+def precision(dtype: Any) -> Precision:
+    """Return what is meant by a dtype, None for float64."""
+    known = {"float64": DOUBLE, "float32": SINGLE}
+    name = "float64" if dtype is None else dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name not in known:
+        raise ValueError(f'dtype={dtype!r}: steps are computed in "float64" or "float32"')
+    return known[name]
+
+
+@functools.lru_cache(64)
+def _in_single(numbers: bytes) -> Floats:
+    """Return hyper-parameters as rules in float32 see their constants."""
+    return np.array([number(v) for v in np.frombuffer(numbers).tolist()], dtype=np.float32)
 
 
 def block_rows(n_columns: int) -> int:
@@ -84,6 +102,11 @@ class Gradient:
     `block_rows`, powers of two up to 4096), compressed ones singly. So parts, of a matrix if their sizes are
     multiples of the block, give the same as all rows at once, to the bit.
 
+    With ``dtype="float32"`` rows, sums and the step are float32, as on a GPU: the state of the columns is
+    rounded before it, and afterwards the model's arrays, float64 as ever, hold numbers that float32 has, so
+    that the next step loses nothing. Counts of updates and of samples stay exact. Numbers above 1e15 are
+    refused.
+
     Examples
     --------
     >>> from streamgd import linear_model
@@ -96,7 +119,7 @@ class Gradient:
     (1, 3)
     """
 
-    def __init__(self, model: LinearLearner) -> None:
+    def __init__(self, model: LinearLearner, dtype: Any = None) -> None:
         rule = model.optimizer.rule
         if rule.per_sample:
             raise ValueError(
@@ -104,6 +127,7 @@ class Gradient:
                 "another optimizer for mini-batches"
             )
         self._model = model
+        self._precision = precision(dtype)
         self._forget()
 
     def _forget(self) -> None:
@@ -156,8 +180,8 @@ class Gradient:
 
         Returns
         -------
-        Raw outputs at the weights as they are: ``(n,)``, or ``(n, k)`` of the k labels that are known
-        afterwards. NaN where a row was skipped (``on_invalid="skip"``).
+        Raw outputs at the weights as they are, of the gradient's dtype: ``(n,)``, or ``(n, k)`` of the k
+        labels that are known afterwards. NaN where a row was skipped (``on_invalid="skip"``).
 
         Raises
         ------
@@ -197,7 +221,7 @@ class Gradient:
         model = self._model
         if type(threads) is not int or threads < 1:
             raise ValueError(f"threads={threads!r}: it must be an int of at least 1")
-        rows = _rows.rows(X, columns)
+        rows = self._read(X, columns)
         targets = _rows.vector(y, rows.n, "y")
         h = model._weights_of(w, rows.n)
         if rows.n == 0:
@@ -229,8 +253,10 @@ class Gradient:
                 bad |= skipped  # they are not learned, so they do not count
             for status, row, _, _ in answers:
                 if status != f.OK:
-                    raise model._refused(status, row, rows, targets, h, self._targets)
-            losses = [model._losses_from(codes, z, draft)] if model._pieces.monitored else []
+                    limit = self._precision.limit
+                    raise model._refused(status, row, rows, targets, h, self._targets, limit)
+            seen = z.astype(np.float64, copy=False)
+            losses = [model._losses_from(codes, seen, draft)] if model._pieces.monitored else []
         except BaseException:
             self._names, self._slots, self._same, self._n_new = before
             raise
@@ -243,6 +269,10 @@ class Gradient:
         self._losses += losses
         self._y_name = getattr(y, "name", None)
         return z
+
+    def _read(self, X: Any, columns: Sequence[Hashable] | None) -> _rows.Rows:
+        """Normalise rows."""
+        return _rows.rows(X, columns)
 
     def _weigh(
         self, codes: Floats, h: Floats, left_out: NDArray[np.bool_], n_labels: int
@@ -327,18 +357,17 @@ class Gradient:
         """Return outputs, the sums with those of these rows, and what the kernel answered for each block."""
         model = self._model
         kind = rows.values.dtype.char, rows.values.ndim
-        look = model._kernels.derivatives(model._pieces, *kind).call
+        look = self._compiled(model._kernels.derivatives, model._pieces, *kind)
         n = rows.n_columns
-        if where is None and self._same:
-            state = model._weights, model._slots, model._charged
-        else:
-            state = model._state_of(self._slots[:n] if where is None else self._slots[where])
-        z = model._outputs(rows.n, draft)
+        same = where is None and self._same
+        state = self._state_of(self._slots[:n] if where is None else self._slots[where], same)
+        factors = model._class_factors(draft)
+        z = np.empty_like(model._outputs(rows.n, draft), self._precision.dtype)
         d = np.empty_like(z)
         arrays = rows.values, rows.index, rows.starts
-        weights = model._hp, model.clip_gradient, *model._flat(state), model._scalars
+        scalars, codes, h, *more = self._rounded(model._scalars, codes, h, *factors)
+        weights = self._hyper(model._hp), model.clip_gradient, *model._flat(state), scalars
         given = (*weights, *arrays, codes, h, model.on_invalid == "skip")
-        more = model._class_factors(draft)
         sums = self._room_for(len(self._names), z.shape[1:])
         place = slice(n + 1) if where is None else np.concatenate([[0], where + 1])
         total = sums[place]
@@ -351,7 +380,7 @@ class Gradient:
         answers: list[Answer] = [(f.OK, 0, 0, 0)] * len(blocks)
         parts = [total]  # those of a first block are 0 plus themselves
         if dense and (len(blocks) > 1 or self._sums is not None):
-            parts = list(np.zeros((len(blocks), *total.shape)))
+            parts = list(np.zeros((len(blocks), *total.shape), total.dtype))
 
         def look_at(k: int) -> None:
             first, last = blocks[k]
@@ -368,7 +397,7 @@ class Gradient:
                 total += part
         if not dense and threads > 1 and not any(answer[0] for answer in answers):
             # each thread adds up columns of its own, of all rows
-            add_rows, edges = model._kernels.add_rows().call, _edges(rows.index, n, threads)
+            add_rows, edges = self._compiled(model._kernels.add_rows), _edges(rows.index, n, threads)
 
             def add_columns(k: int) -> None:
                 for first, last in blocks:
@@ -381,10 +410,38 @@ class Gradient:
 
     def _room_for(self, n_columns: int, classes: tuple[int, ...]) -> Floats:
         """Return a copy of the sums with room for new columns and classes."""
-        sums = np.zeros((n_columns + 1, *classes))
+        sums = np.zeros((n_columns + 1, *classes), self._precision.dtype)
         if self._sums is not None:
             sums[tuple(map(slice, self._sums.shape))] = self._sums
         return sums
+
+    # -- in a precision ------------------------------------------------------------------------
+
+    def _compiled(self, build: Callable[..., Any], *parts: Any) -> Callable[..., Any]:
+        """Return a kernel's entry point."""
+        kernel = build(*parts) if self._precision is DOUBLE else build(*parts, self._precision)
+        call: Callable[..., Any] = kernel.call
+        return call
+
+    def _state_of(self, slots: Words, same: bool) -> State:
+        """Return the state of columns: the model's own if they are the same, else a copy, rounded."""
+        model = self._model
+        state = model._weights, model._slots, model._charged
+        if not (model._pieces.is_matrix or (same and self._precision is DOUBLE)):
+            state = model._state_of(slots)
+        weights, held, charged = self._rounded(*state)
+        return weights, held, charged
+
+    def _rounded(self, *arrays: Floats) -> tuple[Floats, ...]:
+        """Return arrays in this precision: themselves, or copies."""
+        if self._precision is DOUBLE:
+            return arrays
+        with np.errstate(over="ignore"):  # kernels refuse what is infinite
+            return tuple(array.astype(self._precision.dtype) for array in arrays)
+
+    def _hyper(self, numbers: Floats) -> Floats:
+        """Return hyper-parameters in this precision."""
+        return numbers if self._precision is DOUBLE else _in_single(numbers.tobytes())
 
     # -- the step ------------------------------------------------------------------------------
 
@@ -421,22 +478,25 @@ class Gradient:
                     model._features.add(self._names[k])
                 model._make_room()
             model._make_room_for(self._targets)
-            state = model._weights, model._slots, model._charged
-            if not self._same:
-                state = model._state_of(self._slots)
             model._fill_rates()
             penalty = model._bound_penalty
-            if penalty.overrides("full") and any(map(penalty.full, model._penalty_totals)):
-                model._fold_penalty(penalty, [] if self._same else [(state[0], state[2])])
+            if penalty.overrides("full"):
+                full = self._precision.copy(type(penalty).full)
+                if any(full(penalty, totals) for totals in model._penalty_totals):
+                    model._fold_penalty(penalty, [])
+            state = self._state_of(self._slots, self._same)
             c = model._control
             position = (model.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
-            rates = model._rates if sums.ndim == 2 else model._rates[0]
-            kernel = model._kernels.step(model._pieces)
-            status = kernel.call(
-                model._rule_hp, *model._flat(state), model._scalars, sums, self._n_rows, rates, position
-            )
+            rates = model._rates[..., position : position + 1, :]
+            rates = np.ascontiguousarray(rates if sums.ndim == 2 else rates[0])
+            scalars, rates = self._rounded(model._scalars, rates)
+            step = self._compiled(model._kernels.step, model._pieces)
+            hyper = self._hyper(model._rule_hp)
+            status = step(hyper, *model._flat(state), scalars, sums, self._n_rows, rates, 0)
             if status != f.OK:
-                raise overflow()
+                raise overflow(self._precision.limit)
+            if scalars is not model._scalars:
+                self._keep(scalars, sums.shape[-1])
         except BaseException:
             if model.n_updates > updates:  # Ctrl-C, which comes behind a kernel: the step is done
                 self._take_over(state)
@@ -445,11 +505,20 @@ class Gradient:
             raise
         self._take_over(state)
 
-    def _take_over(self, state: tuple[Floats, Floats, Floats]) -> None:
+    def _keep(self, scalars: Floats, n_classes: int) -> None:
+        """Make scalars the model's, but for the counts in them: float32 stops counting at 2^24."""
+        new = self._model._scalars.copy()
+        known = ... if new.ndim == 1 else slice(n_classes)  # lanes
+        new[known, INTERCEPT:] = scalars[known, INTERCEPT:]
+        new[known, T] += 1.0
+        new[known, SAMPLES] += self._n_rows
+        self._model._scalars[...] = new  # at once: Ctrl-C finds all of it done or nothing
+
+    def _take_over(self, state: State) -> None:
         """Make what the kernel has written, and what the rows brought, the model's."""
         model = self._model
-        if not self._same:
-            slots = self._slots
+        if state[0] is not model._weights:
+            slots = slice(None) if model._pieces.is_matrix else self._slots
             model._weights[slots], model._slots[:, slots], model._charged[slots] = state
         model.n_invalid += self._n_skipped
         if self._counted is not None:

@@ -299,9 +299,19 @@ class LinearLearner(CompiledModel):
         return weights
 
     def _refused(
-        self, status: int, row: int, rows: _rows.Rows, y: NDArray[Any], w: Floats, targets: Any = None
+        self,
+        status: int,
+        row: int,
+        rows: _rows.Rows,
+        y: NDArray[Any],
+        w: Floats,
+        targets: Any = None,
+        limit: float = LIMIT,
     ) -> InvalidRow:
-        """Say which value of a refused row was wrong; ``targets`` are those known before the rows."""
+        """Say which value of a refused row was wrong.
+
+        ``targets`` are those known before the rows, ``limit`` is what numbers must not exceed.
+        """
         try:
             if status == f.BAD_TARGET:
                 draft = (self._targets if targets is None else targets).draft()
@@ -309,7 +319,9 @@ class LinearLearner(CompiledModel):
                 draft.code(y[row])
                 self._factors_of(draft)
             elif status == f.BAD_WEIGHT:
-                raise self._no_weight(y[row], weight(float(w[row if len(w) > 1 else 0])))
+                own = weight(float(w[row if len(w) > 1 else 0]))
+                if own <= limit:
+                    raise self._no_weight(y[row], own)
             elif status == f.BAD_ROW:
                 names = self._column_names(rows)
                 if rows.values.ndim == 2:
@@ -325,7 +337,7 @@ class LinearLearner(CompiledModel):
                     feature(value, name)
         except InvalidRow as error:
             return error.at(row)
-        return overflow().at(row)
+        return overflow(limit).at(row)
 
     def _no_weight(self, y: Any, own: float) -> InvalidValue:
         """Return the error for a sample whose own weight is fair, but not times that of its class."""
@@ -531,16 +543,29 @@ class LinearLearner(CompiledModel):
         *,
         columns: Sequence[Hashable] | None = None,
         threads: int = 1,
+        dtype: Any = None,
     ) -> Floats:
-        """As `predict_learn_many`, with synthetic rows where ``made (n,)`` is true."""
-        gradient = Gradient(self)
+        """As `predict_learn_many`, in a dtype, with synthetic rows where ``made (n,)`` is true."""
+        gradient = Gradient(self, dtype)
+        if _rows.is_device_array(X):
+            return self._on_device().learn_one_batch(X, y, w, columns)
         with self._exclusive():
-            z = gradient._add(X, y, w, columns, threads, None if made is None else np.asarray(made, bool))
+            flags = None if made is None else np.asarray(made, bool)
+            z: Floats = gradient._add(X, y, w, columns, threads, flags)
             gradient._step()
             gradient._report()
         return z
 
     # -- mini-batches --------------------------------------------------------------------------
+
+    def _on_device(self) -> Any:
+        """Return what takes mini-batches on a CUDA device; it is kept, and never copied nor saved."""
+        kept = self.__dict__.get("_device_gradient")
+        if kept is None or kept.pieces != self._pieces:
+            from ._device import DeviceGradient
+
+            kept = self.__dict__["_device_gradient"] = DeviceGradient(self)
+        return kept
 
     def learn_many(
         self,
@@ -557,7 +582,8 @@ class LinearLearner(CompiledModel):
         ----------
         X
             Rows ``(n, p)``, as for `predict_learn_rows`. All columns of a matrix count as present in every
-            row; of sparse rows those that any row has a value in, and new ones.
+            row; of sparse rows those that any row has a value in, and new ones. Rows that lie on a CUDA
+            device (float32, float16 or uint8, of PyTorch, CuPy or Numba) are added up there, in float32.
         y
             Targets ``(n,)``.
         w
@@ -593,12 +619,17 @@ class LinearLearner(CompiledModel):
         """
         return self._learn_made_many(X, y, w, None, columns=columns, threads=threads)
 
-    def accumulate(self) -> Gradient:
+    def accumulate(self, dtype: Any = None) -> Gradient:
         """Begin a step on the mean gradient of rows that come in parts; see `Gradient`.
 
         This is `learn_many` for data of any size, full-batch gradient descent over a file for instance.
+
+        Parameters
+        ----------
+        dtype
+            What is computed in: "float64" (None), or "float32".
         """
-        return Gradient(self)
+        return Gradient(self, dtype)
 
     @staticmethod
     def _flat(state: tuple[Floats, Floats, Floats]) -> tuple[Floats, Floats, Floats]:

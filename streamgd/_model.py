@@ -64,7 +64,15 @@ class CompiledModel(Timed):
     _RUNTIME: ClassVar[frozenset[str]] = frozenset(
         {"_hp", "_rule_hp", "_bound_rule", "_bound_penalty", "_rates", "_given"}
         | {"_weighing", "_factors", "_new_counts"}
-        | {"_scratch", "_scratch_slots", "_lock", "_last_columns", "_configured", "_row_reached"}
+        | {
+            "_scratch",
+            "_scratch_slots",
+            "_lock",
+            "_last_columns",
+            "_configured",
+            "_row_reached",
+            "_device_gradient",
+        }
     )
     _default_loss: ClassVar[type[Loss]]
 

@@ -206,12 +206,45 @@ class Timed:
         self._control[:] = control
         del old  # alive until the control block had the new one
 
+    def _coming_rates(self, samples: NDArray[np.int64]) -> Floats:
+        """Rates ``(n, 3)`` of the coming updates, which see so many samples each, as in the table.
+
+        One row stands for all if they never change. Where a schedule gives no rate there are fewer; if it has
+        none now, it is an error.
+        """
+        if all(schedule.constant for schedule in self._schedules):
+            self._fill_rates()
+            rates: Floats = self._rates.reshape(-1, 3)[:1]
+            return rates
+        updates = self.n_updates + np.arange(len(samples))
+        before = self.n_samples + np.cumsum(samples) - samples
+        clock = self.n_updates, before - updates + self.n_updates
+        weights, intercept = self._schedules
+        states = self._looked()
+        table = np.stack(
+            [
+                self._rates_at(weights, states[0], updates, clock),
+                self._rates_at(weights, states[0], updates + 1, clock),
+                self._rates_at(intercept, states[1], updates, clock),
+            ],
+            axis=1,
+        )
+        bad = ~(np.abs(table[:, [0, 2]]) <= LARGEST_RATE).all(axis=1)
+        if bad[0]:
+            self._fill_rates()  # says which
+        return table[: int(bad.argmax())] if bad.any() else table
+
     def _count_epoch(self) -> None:
         """Count a pass over the data; schedules of epochs without a size go by that."""
         self._epochs = (self._epochs or 0) + 1
         self._control[f.N_RATES] = 0
 
+    @property
+    def _counts_samples(self) -> bool:
+        """Whether a schedule counts samples: a mini-batch is one update of many."""
+        return any(s.per == "sample" or s.epoch_size for s in self._monitored)
+
     def _clock_jumped(self) -> None:
-        """Drop the table when a schedule counts samples: a mini-batch is one update of many."""
-        if any(s.per == "sample" or s.epoch_size for s in self._monitored):
+        """Drop the table when a schedule counts samples."""
+        if self._counts_samples:
             self._control[f.N_RATES] = 0

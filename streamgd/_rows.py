@@ -16,6 +16,9 @@ Floats = NDArray[np.float64]
 Words = NDArray[np.int64]
 
 _NO_WORDS = np.zeros(1, dtype=np.int64)
+NARROW = (np.float16, np.uint8)  # types of rows that only kernels of a GPU read as they are
+_ON_CUDA = (2, 13)  # CUDA's memory, and CUDA's managed memory, as DLPack numbers them
+_TO_HOST = {"torch": ".cpu()", "cupy": ".get()", "numba": ".copy_to_host()"}
 
 
 class Prefix(Sequence[Hashable]):
@@ -98,8 +101,35 @@ def is_frame(value: Any) -> bool:
     return hasattr(value, "__dataframe__") or hasattr(value, "column_names") or hasattr(value, "columns")
 
 
+def is_device_array(x: Any) -> bool:
+    """Tell whether an array lies on a CUDA device: one of PyTorch, CuPy, Numba, or with their protocols."""
+    kind = type(x)  # is asked first: an object may make up attributes, or raise
+    if issubclass(kind, np.ndarray):
+        return False
+    if hasattr(kind, "__cuda_ndarray__"):  # Numba's, which has no other sign of it in the simulator
+        return True
+    try:
+        if hasattr(kind, "__dlpack_device__") and x.__dlpack_device__()[0] in _ON_CUDA:
+            return True
+        return hasattr(kind, "__cuda_array_interface__") and x.__cuda_array_interface__ is not None
+    except Exception:  # tensors of the host raise what their library likes
+        return False
+
+
+def check_on_host(x: Any, what: str) -> None:
+    """Raise TypeError for an array that lies on a CUDA device."""
+    if is_device_array(x):
+        copied = _TO_HOST.get(_library(x))
+        raise TypeError(
+            f"{what} lies on a CUDA device ({_library(x)}.{type(x).__name__}), and this computes on the CPU: "
+            f"give {what + copied if copied else 'a copy on the host'}, or learn there with "
+            "streamgd.fit(..., device='cuda')"
+        )
+
+
 def _matrix(X: Any, what: str) -> NDArray[Any]:
     """Return a C-contiguous float matrix; float32 and float64 stay as they are."""
+    check_on_host(X, what)
     if isinstance(X, np.ma.MaskedArray):
         X = np.ma.filled(X.astype(np.float64), np.nan)
     X = np.asarray(X)
@@ -299,6 +329,7 @@ def vector(y: Any, n: int, what: str) -> NDArray[Any]:
         if len(kinds) > 1 or (kinds == {int} and array.dtype.kind not in "iu"):
             array = np.asarray(y, dtype=object)  # NumPy has turned them into one type, or into floats
     else:
+        check_on_host(y, what)
         raise TypeError(
             f"{what} is {type(y).__name__}; it must be an array, a series or a list of {n} values"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 import re
 import subprocess
@@ -20,6 +21,13 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = ["streamgd"] + [info.name for info in pkgutil.walk_packages(streamgd.__path__, "streamgd.")]
+if importlib.util.find_spec("numba_cuda") is None:  # then modules with kernels for GPUs cannot be imported
+    KERNELS = {
+        path.stem
+        for path in Path(streamgd.__file__).parent.glob("cuda/*.py")
+        if "_backend" in path.read_text()
+    }
+    MODULES = [name for name in MODULES if name.removeprefix("streamgd.cuda.") not in KERNELS]
 
 
 @pytest.mark.parametrize("name", MODULES)

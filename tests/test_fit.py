@@ -592,8 +592,8 @@ LEARNER = linear_model.LogisticRegression
         (1, False, LEARNER, "_count_epoch", 2, False),
         (1, True, LEARNER, "_last_output", 123, False),  # behind learn_one
         (1, True, LEARNER, "_learn_in_python", 2, False),  # before it
-        (32, False, LEARNER, "predict_learn_many", 5, False),
-        (32, False, LEARNER, "predict_learn_many", 5, True),
+        (32, False, LEARNER, "_learn_made_many", 5, False),
+        (32, False, LEARNER, "_learn_made_many", 5, True),
         (32, False, LEARNER, "_losses_of", 2, True),
         ("all", False, LEARNER, "_losses_of", 2, True),
         ("all", False, Gradient, "add", 2, True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,12 +19,13 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # From the ground up: a module may import those of earlier lines, and those of its own package.
 LAYERS = [
-    {"_errors", "_piece", "_jit"},
+    {"_errors", "_threads", "_piece", "_jit", "_single"},
     {"optim"},
     {"_features", "_recipe", "_rows", "_targets"},
     {"kernels"},
     {"_job"},
-    {"_rates", "_model", "_gradient", "_learner"},
+    {"cuda"},
+    {"_rates", "_model", "_gradient", "_device", "_learner"},
     {"linear_model", "preprocessing"},
     {"imblearn"},
     {"_save", "stream"},
@@ -73,8 +75,8 @@ def imports(path: Path) -> list[Import]:
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
             module = ".".join(filter(None, [base, node.module]))
-            # `from . import name`: the name is the module
-            names = [alias.name for alias in node.names] if module == "streamgd" else [""]
+            # `from . import name`: the name is the module, as in `from numba import cuda`
+            names = [alias.name for alias in node.names] if module in ("streamgd", "numba") else [""]
             found += [Import(f"{module}.{name}".rstrip("."), at_top, node.lineno) for name in names]
     return found
 
@@ -113,9 +115,9 @@ def test_heavy_modules_are_not_imported_at_import_time(path: Path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=names)
-def test_only_jit_touches_what_is_unsafe(path: Path):
+def test_only_jit_touches_what_is_unsafe_and_only_the_backend_cuda(path: Path):
     tree = ast.parse(path.read_text())
-    inside = names(path) == "_jit.py"
+    inside, backend = names(path) == "_jit.py", names(path) == "cuda/_backend.py"
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             assert inside or node.attr not in ("entry_point", "overloads"), f"line {node.lineno}"
@@ -129,9 +131,10 @@ def test_only_jit_touches_what_is_unsafe(path: Path):
             assert not isinstance(value, ast.Constant), f"line {value.lineno}: name the flags"
             assert not {"'nnan'", "'ninf'", "'fast'"} & {ast.unparse(n) for n in ast.walk(value)}
     for module, _, line in imports(path):
-        assert inside or module.split(".")[0] != "llvmlite", f"line {line}"
+        assert inside or backend or module.split(".")[0] != "llvmlite", f"line {line}"
         assert inside or not module.startswith(("numba.core", "numba.extending")), f"line {line}"
-        assert part(path) == "cuda" or not module.startswith("numba.cuda"), f"line {line}"
+        assert backend or not re.match(r"numba[._]cuda\b", module), f"line {line}"
+        assert part(path) == "cuda" or module.split(".")[0] != "cuda", f"line {line}"
         # a file from a stranger must not run code
         assert module.split(".")[0] not in ("pickle", "dill", "cloudpickle", "marshal", "shelve"), (
             f"line {line}"
@@ -156,6 +159,10 @@ def test_importing_learners_loads_no_more_than_numba():
     unwanted = [m for m in (*HEAVY, "numba.cuda", "river.optim", "river.metrics") if m != "scipy"]
     assert "numba" in loaded(parts, "numba")  # the question can be answered with yes
     assert loaded(parts, *unwanted) == loaded("import numba, river.base", *unwanted) == set()
+
+
+def test_importing_what_needs_a_gpu_does_not_look_for_one():
+    assert loaded("import streamgd.cuda", "numba_cuda", "numba.cuda", "cuda") == set()
 
 
 def test_the_command_answers_before_numba_is_loaded():

@@ -12,11 +12,22 @@ from ._errors import CudaUnavailable, check_package
 check_package()
 
 import numba_cuda  # noqa: E402
-from numba import config, cuda, float32  # noqa: E402
+from numba import config, cuda, float32, int32, int64  # noqa: E402
 
 from streamgd._jit import _contents, importable  # noqa: E402
 
-__all__ = ["FULL_WARP", "IS_SIMULATED", "check_device", "cuda", "float32", "kernel", "load4"]
+__all__ = [
+    "FULL_WARP",
+    "IS_SIMULATED",
+    "check_device",
+    "cuda",
+    "float32",
+    "int32",
+    "int64",
+    "kernel",
+    "load4",
+    "multiprocessors",
+]
 
 IS_SIMULATED = bool(config.ENABLE_CUDASIM)
 FULL_WARP = 0xFFFFFFFF
@@ -39,9 +50,14 @@ def check_device() -> None:
         raise CudaUnavailable(f"no CUDA device can be used ({error}); device='cpu' needs none") from error
     if capability < LEAST_CAPABILITY:
         raise CudaUnavailable(
-            f"this GPU has compute capability {capability[0]}.{capability[1]}, and kernels need 7.5 (Turing) or "
-            "later; device='cpu' needs none"
+            f"this GPU has compute capability {capability[0]}.{capability[1]}, and kernels need 7.5 (Turing) "
+            "or later; device='cpu' needs none"
         )
+
+
+def multiprocessors() -> int:
+    """Return how many blocks can certainly wait for each other; the simulator has one at a time."""
+    return 1 if IS_SIMULATED else int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
 
 
 # -- kernels ------------------------------------------------------------------------------------
@@ -60,11 +76,31 @@ def kernel(
     identity = "-".join([*(f"{p.__module__}.{p.__qualname__}" for p in pieces), *closed])
     name = f"{body.__name__}_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     body.__name__ = body.__qualname__ = name
-    options = {} if IS_SIMULATED or threads is None else {"launch_bounds": (threads, blocks)}
-    dispatcher = cuda.jit(**options)(body)
-    if not IS_SIMULATED and all(map(importable, pieces)):
-        dispatcher._cache = _kernel_cache(body)
-    return dispatcher
+    if IS_SIMULATED:
+        return cuda.jit(body)
+    bounds = None if threads is None else (threads, blocks)
+    dispatcher = cuda.jit(launch_bounds=bounds)(body)
+    if all(map(importable, pieces)):
+        dispatcher._cache = _kernel_cache(body, bounds)
+    return Kernel(dispatcher)
+
+
+class Kernel:
+    """A kernel that is launched without a warning of small grids: those that it gets are meant."""
+
+    def __init__(self, dispatcher: Any) -> None:
+        self._dispatcher = dispatcher
+
+    def __getitem__(self, grid: Any) -> Any:
+        before = config.CUDA_LOW_OCCUPANCY_WARNINGS
+        try:
+            config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+            return self._dispatcher[grid]
+        finally:
+            config.CUDA_LOW_OCCUPANCY_WARNINGS = before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dispatcher, name)
 
 
 def _constants_of(body: Callable[..., Any]) -> list[Any]:
@@ -72,17 +108,17 @@ def _constants_of(body: Callable[..., Any]) -> list[Any]:
     return [c.cell_contents for c in cells if isinstance(c.cell_contents, bool | int | float | tuple | str)]
 
 
-def _kernel_cache(body: Callable[..., Any]) -> Any:
+def _kernel_cache(body: Callable[..., Any], bounds: Any) -> Any:
     """Return a cache on disk for a kernel, or one that keeps nothing where there is no folder to write to."""
     from numba.cuda.core.caching import NullCache
     from numba.cuda.dispatcher import CUDACache
 
     class KernelCache(CUDACache):  # type: ignore[misc]
-        """By all the code that a kernel reaches. numba-cuda would pickle closures, which finds nothing again."""
+        """By all the code that a kernel reaches: numba-cuda would pickle closures, and find nothing again."""
 
         def _index_key(self, sig, codegen):
             digest = hashlib.sha256("\n".join(_contents(self._py_func, set())).encode()).hexdigest()
-            return sig, codegen.magic_tuple(), numba_cuda.__version__, digest
+            return sig, codegen.magic_tuple(), numba_cuda.__version__, bounds, digest
 
     try:
         return KernelCache(body)

@@ -1,4 +1,4 @@
-"""SMOTE and its kin on a table that is there as a whole, draw for draw as imbalanced-learn makes them."""
+"""SMOTE and its kin on a table that is there as a whole, on the CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 
 from .. import _rows
 from .._rows import Floats, Words
+from ..cuda._errors import require
 from ..kernels import smote
 from ..kernels.neighbours import all_nearest
+from ._draws import DRAWS, Counter, Draws, Flags, draws_of
 
 KINDS: Final = ("regular", "borderline1", "borderline2", "adasyn", "replay")
 STRATEGIES: Final = ("auto", "minority", "not minority", "not majority", "all")
+DEVICES: Final = ("cpu", "cuda")
 
-# Each call is a new beginning of the seed's numbers, or goes on with those of a RandomState.
-Draws = Callable[[], np.random.RandomState]
+_NO_PLACES: Final = np.empty(0, dtype=np.int64)
 
 
 def fit_resample(
@@ -32,16 +34,19 @@ def fit_resample(
     m_neighbors: int = 10,
     categorical_features: Any = None,
     random_state: int | np.random.RandomState | None = None,
+    draws: str | None = None,
+    device: str = "cpu",
 ) -> tuple[Any, Any]:
     """Return a table with rows added to its rare classes.
 
-    A made row lies between a row of its class and one of that row's nearest neighbours: on raw columns,
-    so scale them first. Results are imbalanced-learn's of the same ``random_state``, those of its ``SMOTE``,
-    ``BorderlineSMOTE``, ``ADASYN``, ``SMOTENC`` and ``RandomOverSampler``, but where it is wrong: a row is
-    left out of its own neighbours by its place, not as the first of them, which may be its duplicate; of
-    equally near rows the earlier one is taken; distances are sums of squares in float64, which do not cancel
-    where columns are far from 0, and whose share of categories is never rounded to an integer (its are, where
-    all other columns are integers) nor all ties (where deviations are below 1e-8).
+    A made row lies between a row of its class and one of that row's nearest neighbours: on raw columns, so
+    scale them first. Without ``draws`` and ``device``, results are imbalanced-learn's of the same
+    ``random_state``, those of its ``SMOTE``, ``BorderlineSMOTE``, ``ADASYN``, ``SMOTENC`` and
+    ``RandomOverSampler``, but where it is wrong: a row is left out of its own neighbours by its place, not
+    as the first of them, which may be its duplicate; of equally near rows the earlier one is taken;
+    distances are sums of squares in float64, which do not cancel where columns are far from 0, and whose
+    share of categories is never rounded to an integer (its are, where all other columns are integers) nor
+    all ties (where deviations are below 1e-8).
 
     Parameters
     ----------
@@ -73,6 +78,16 @@ def fit_resample(
     random_state
         Seed, with which each class sees the same draws (but in "adasyn" and "replay"); a RandomState, which
         goes on; None: from the system.
+    draws
+        - "sequential": one after the other, as imbalanced-learn draws them. The default on the CPU.
+        - "counter": what a row is made from is a function of the seed, its class and its number in the class
+          (Philox; Salmon et al., 2011), so that both devices make the same rows, and more rows of a class
+          begin with those that were fewer (but in "adasyn"). On a GPU this is the default, and all there is.
+    device
+        "cuda": neighbours are found and rows are made on a GPU, all kinds of them, in float32. It pays where
+        a class has many rows (for "borderline1", "borderline2" and "adasyn": where the table has). Of two
+        neighbours whose distances differ by the rounding of float32 alone it may take the other; numbers are
+        rounded to 2 ** -24 of their column's largest. `k_neighbors` and `m_neighbors` are 32 at most.
 
     Returns
     -------
@@ -84,12 +99,14 @@ def fit_resample(
     ------
     ValueError
         For a class that is too small for so many neighbours, for values that are not finite, for one class
-        alone, and where a parameter does not fit the data.
+        alone, and where a parameter does not fit the data or the device.
+    CudaUnavailable
+        With "cuda", where there is no package, driver or device for it.
 
     References
     ----------
     N. Chawla et al., SMOTE, JAIR 16, 2002. H. Han et al., Borderline-SMOTE, ICIC 2005. H. He et al., ADASYN,
-    IJCNN 2008.
+    IJCNN 2008. J. Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
 
     Examples
     --------
@@ -110,28 +127,43 @@ def fit_resample(
     if not hasattr(X, "shape"):
         X = np.asarray(X, dtype=None if categorical_features is None else object)
     n = X.shape[0]
+    draws = _checked_draws(draws, device)
     labels, codes = _classes(y, n)
     wanted = {c: m for c, m in _wanted(sampling_strategy, y, labels, np.bincount(codes)).items() if m}
-    draws = _draws(random_state)
+    drawn = draws_of(draws, random_state)
     if kind in ("adasyn", "replay"):
-        draws = _draws(draws())  # of a seed too, each class gets numbers of its own
+        drawn = drawn.going_on()
     if kind == "replay":
-        copies = [draws().choice(np.flatnonzero(codes == c), size=m) for c, m in wanted.items()]
+        copies = [drawn.copies(c, m, np.flatnonzero(codes == c)) for c, m in wanted.items()]
         order = np.concatenate([np.arange(n), *copies])
         return _taken(X, order), _taken(y, order)
     table = _read(X, categorical_features)
-    rule = _Rule(table, codes, labels, k_neighbors, m_neighbors, draws)
-    points = [found for c, m in wanted.items() if (found := _POINTS[kind](rule, c, m)) is not None]
-    if not points:
+    where = _Device(table, drawn.seed) if device == "cuda" and isinstance(drawn, Counter) else None
+    rule = _Rule(table, codes, labels, k_neighbors, m_neighbors, drawn, where)
+    found = [made for c, m in wanted.items() if (made := _RULES[kind](rule, c, m)) is not None]
+    if not found:
         return _taken(X, np.arange(n)), _taken(y, np.arange(n))
-    bases, neighbours, gaps, shares, modes = map(np.concatenate, zip(*points, strict=True))
-    made = smote.make(table.values, bases, neighbours, gaps, shares)
-    if len(table.nominal):
-        made[:, table.nominal] = modes
-    return _joined(X, table, made), _taken(y, np.concatenate([np.arange(n), bases]))
+    bases, rows = map(np.concatenate, zip(*found, strict=True))
+    return _joined(X, table, rows), _taken(y, np.concatenate([np.arange(n), bases]))
 
 
 # -- what is asked for -------------------------------------------------------------------------
+
+
+def _checked_draws(draws: str | None, device: str) -> str:
+    if device not in DEVICES:
+        raise ValueError(f"device={device!r}; it is one of {', '.join(DEVICES)}")
+    if draws is not None and draws not in DRAWS:
+        raise ValueError(f"draws={draws!r}; it is one of {', '.join(DRAWS)}, or None")
+    if device == "cpu":
+        return draws or "sequential"
+    if draws == "sequential":
+        raise ValueError(
+            "draws='sequential' is for device='cpu': a GPU makes rows all at once, not one after the other; "
+            "take draws='counter', which makes the same ones on both"
+        )
+    require()
+    return "counter"
 
 
 def _classes(y: Any, n: int) -> tuple[list[Any], Words]:
@@ -205,17 +237,7 @@ def _ratio(ratio: float, labels: list[Any], counts: Words) -> dict[int, int]:
     return {1 - large: n}
 
 
-def _draws(random_state: Any) -> Draws:
-    if isinstance(random_state, numbers.Integral):
-        seed = int(random_state)
-        return lambda: np.random.RandomState(seed)
-    if random_state is not None and not isinstance(random_state, np.random.RandomState):
-        raise TypeError(f"random_state={random_state!r}; it is an int, a numpy.random.RandomState or None")
-    state = np.random.RandomState() if random_state is None else random_state
-    return lambda: state
-
-
-# -- which points are made ---------------------------------------------------------------------
+# -- which rows are made -----------------------------------------------------------------------
 
 
 class _Table(NamedTuple):
@@ -227,14 +249,19 @@ class _Table(NamedTuple):
     rows: list[Words]  # of each column of categories: for each code, a row that has it
 
 
-class _Points(NamedTuple):
-    """What points are made from, one after the other."""
+class _Made(NamedTuple):
+    """Rows made for a class."""
 
-    bases: Words  # rows of the table
-    neighbours: Words
-    gaps: Floats
-    shares: Floats
-    modes: Words  # (n, number of nominal columns), codes
+    bases: Words  # the row of the table that each is made from
+    values: Floats  # (n, p)
+
+
+class _Near(NamedTuple):
+    """The nearest of some rows."""
+
+    rows: Words  # (q,)
+    near: Words  # (q, k) rows of the table, too
+    among: Words  # all that were looked at
 
 
 class _Rule(NamedTuple):
@@ -246,12 +273,16 @@ class _Rule(NamedTuple):
     k: int
     m: int
     draws: Draws
+    device: _Device | None  # None: the CPU
 
     def own(self, c: int) -> Words:
         """Rows of a class."""
         return np.flatnonzero(self.codes == c)
 
-    def near(self, rows: Words, among: Words, k: int, parameter: str, c: int) -> Words:
+    def everyone(self) -> Words:
+        return np.arange(len(self.codes))
+
+    def near(self, rows: Words, among: Words, k: int, parameter: str, c: int) -> _Near:
         """Return the k nearest of each of ``rows``, which are some of ``among``."""
         if len(among) <= k:
             whose = f"class {self.labels[c]!r} has" if len(among) < len(self.codes) else "there are"
@@ -264,77 +295,100 @@ class _Rule(NamedTuple):
         values, nominal = self.table.values[among], self.table.nominal
         penalty = smote.median_deviation_of(values, self.table.numeric) ** 2 if len(nominal) else 0.0
         places = np.searchsorted(among, rows)
-        index, _ = all_nearest(values, values[places], k, exclude=places, nominal=nominal, penalty=penalty)
-        near: Words = among[index]
-        return near
+        if self.device is not None:
+            index = self.device.nearest(among, places, k, parameter, penalty)
+        else:
+            index, _ = all_nearest(
+                values, values[places], k, exclude=places, nominal=nominal, penalty=penalty
+            )
+        return _Near(rows, among[index], among)
 
-    def others(self, near: Words, c: int) -> Words:
-        """Count neighbours of other classes."""
-        others: Words = (self.codes[near] != c).sum(axis=1)
-        return others
+    def foreign(self, near: Words, c: int) -> Flags:
+        """Tell which neighbours are of other classes."""
+        foreign: Flags = self.codes[near] != c
+        return foreign
 
-    def chosen(self, rows: Words, near: Words, n: int) -> _Points:
-        """Draw n pairs of a row and one of its neighbours, and what is commonest among all of them."""
-        draws = self.draws()
-        pair = draws.randint(0, near.size, size=n)
-        gaps = draws.uniform(size=n)
-        at, which = np.divmod(pair, near.shape[1])
-        modes = np.empty((n, 0), dtype=np.int64)
-        if len(self.table.nominal):
-            modes = _modes(self.table, near[at], self.draws())
-        return _Points(rows[at], near[at, which], gaps, np.ones(n), modes)
+    def made(
+        self, c: int, n: int, found: _Near, foreign: Flags | None = None, places: Words = _NO_PLACES
+    ) -> _Made:
+        """Make n rows, between rows and their neighbours: see `Draws.picks`."""
+        rows, near, _ = found
+        foreign = np.empty((0, near.shape[1]), dtype=np.bool_) if foreign is None else foreign
+        values, nominal = self.table.values, self.table.nominal
+        if self.device is not None:
+            made, at = self.device.made(c, n, found, foreign, places)
+        else:
+            at, which, gaps, shares = self.draws.picks(c, n, near, foreign, places)
+            made = smote.make(values, rows[at], near[at, which], gaps, shares)
+        if len(nominal):
+            made[:, nominal] = self.draws.modes(c, values, nominal, near, at)
+        return _Made(rows[at], made)
 
 
-def _regular(rule: _Rule, c: int, n: int) -> _Points:
+class _Device:
+    """Where tables are on a GPU: one of all rows, and of the class that is looked at."""
+
+    def __init__(self, table: _Table, seed: int) -> None:
+        self._table, self._seed = table, seed
+        self._kept: dict[bool, tuple[Words, Any]] = {}
+
+    def _of(self, among: Words) -> Any:
+        """Return the table of some rows, in which they have the numbers of their places."""
+        from ..cuda._neighbours import Table
+
+        everyone = len(among) == len(self._table.values)
+        if everyone not in self._kept or not np.array_equal(self._kept[everyone][0], among):
+            self._kept[everyone] = among, Table(self._table.values[among], self._table.nominal)
+        return self._kept[everyone][1]
+
+    def nearest(self, among: Words, places: Words, k: int, parameter: str, penalty: float) -> Words:
+        from ..cuda._neighbours import check_neighbours
+
+        check_neighbours(parameter, k)
+        index: Words = self._of(among).nearest(places, places, len(among), k, penalty)[0]
+        return index
+
+    def made(self, c: int, n: int, found: _Near, foreign: Flags, places: Words) -> tuple[Floats, Words]:
+        """Return n rows and the positions of their bases."""
+        from ..cuda._smote import make_rows
+
+        rows, near = (np.searchsorted(found.among, a) for a in (found.rows, found.near))
+        return make_rows(self._of(found.among), self._seed, c, n, rows, near, foreign, places)[:2]
+
+
+def _regular(rule: _Rule, c: int, n: int) -> _Made:
     own = rule.own(c)
-    return rule.chosen(own, rule.near(own, own, rule.k, "k_neighbors", c), n)
-
-
-def _modes(table: _Table, around: Words, draws: np.random.RandomState) -> Words:
-    """Return the commonest code among neighbours ``(n, k)`` in each nominal column, ties drawn."""
-    n = len(around)
-    modes = np.empty((n, len(table.nominal)), dtype=np.int64)
-    for k, column in enumerate(table.nominal):
-        n_codes = len(table.rows[k])
-        held = np.arange(n)[:, None] * n_codes + table.values[around, column].astype(np.int64)
-        counts = np.bincount(held.ravel(), minlength=n * n_codes).reshape(n, n_codes)
-        most = np.argwhere(counts == counts.max(axis=1, keepdims=True))
-        most = most[draws.permutation(len(most))]
-        modes[:, k] = most[np.unique(most[:, 0], return_index=True)[1], 1]
-    return modes
+    return rule.made(c, n, rule.near(own, own, rule.k, "k_neighbors", c))
 
 
 def _border(rule: _Rule, c: int) -> Words:
     """Rows of a class in danger."""
     own = rule.own(c)
-    near = rule.near(own, np.arange(len(rule.codes)), rule.m, "m_neighbors", c)
-    danger = [smote.in_danger(others, rule.m) for others in rule.others(near, c).tolist()]
-    border: Words = own[np.array(danger)]
+    near = rule.near(own, rule.everyone(), rule.m, "m_neighbors", c).near
+    others = rule.foreign(near, c).sum(axis=1)
+    border: Words = own[np.array([smote.in_danger(number, rule.m) for number in others.tolist()])]
     return border
 
 
-def _borderline1(rule: _Rule, c: int, n: int) -> _Points | None:
+def _borderline1(rule: _Rule, c: int, n: int) -> _Made | None:
     rows = _border(rule, c)
     if not len(rows):
         return None
-    return rule.chosen(rows, rule.near(rows, rule.own(c), rule.k, "k_neighbors", c), n)
+    return rule.made(c, n, rule.near(rows, rule.own(c), rule.k, "k_neighbors", c))
 
 
-def _borderline2(rule: _Rule, c: int, n: int) -> _Points | None:
+def _borderline2(rule: _Rule, c: int, n: int) -> _Made | None:
     rows = _border(rule, c)
     if not len(rows):
         return None
-    everyone = np.arange(len(rule.codes))
-    points = rule.chosen(rows, rule.near(rows, everyone, rule.k, "k_neighbors", c), n)
-    foreign = rule.codes[points.neighbours] != c
-    points.shares[foreign] = rule.draws().uniform(0.0, 0.5, size=int(foreign.sum()))
-    return points
+    found = rule.near(rows, rule.everyone(), rule.k, "k_neighbors", c)
+    return rule.made(c, n, found, rule.foreign(found.near, c))
 
 
-def _adasyn(rule: _Rule, c: int, n: int) -> _Points:
+def _adasyn(rule: _Rule, c: int, n: int) -> _Made:
     own = rule.own(c)
-    near = rule.near(own, np.arange(len(rule.codes)), rule.k, "k_neighbors", c)
-    hardness = smote.hardness(rule.others(near, c), rule.k)
+    near = rule.near(own, rule.everyone(), rule.k, "k_neighbors", c).near
+    hardness = smote.hardness(rule.foreign(near, c).sum(axis=1), rule.k)
     if not hardness.any():
         raise ValueError(
             f"no row of class {rule.labels[c]!r} has another class among its k_neighbors={rule.k} nearest, "
@@ -348,15 +402,11 @@ def _adasyn(rule: _Rule, c: int, n: int) -> _Points:
             f'"adasyn" adds no row to class {rule.labels[c]!r}: its {len(own)} rows share too few, each less '
             'than a half; ask for more with sampling_strategy, or take kind="regular"'
         )
-    near = rule.near(own, own, rule.k, "k_neighbors", c)
-    draws = rule.draws()
-    at = np.repeat(np.arange(len(own)), each)
-    which = draws.choice(rule.k, size=n)
-    gaps = draws.uniform(size=n)
-    return _Points(own[at], near[at, which], gaps, np.ones(n), np.empty((n, 0), dtype=np.int64))
+    found = rule.near(own, own, rule.k, "k_neighbors", c)
+    return rule.made(c, n, found, places=np.repeat(np.arange(len(own)), each))
 
 
-_POINTS: Final[dict[str, Callable[[_Rule, int, int], _Points | None]]] = {
+_RULES: Final[dict[str, Callable[[_Rule, int, int], _Made | None]]] = {
     "regular": _regular,
     "borderline1": _borderline1,
     "borderline2": _borderline2,

@@ -57,7 +57,9 @@ class ReservoirSMOTE(ClassifierWrapper):
 
     Neighbours are exact. Those of a row are remembered until a sample of the class comes between, if features
     are not standardised: a rare class is searched for a few of its synthetic samples only. Memory is bounded:
-    classes times `capacity` times 9 bytes a feature and 16 a neighbour; 2 GiB are not exceeded.
+    classes times `capacity` times 9 bytes a feature and 16 a neighbour; 2 GiB are not exceeded. All of it is
+    on the CPU: an arrival looks at a few stored rows, which takes less time than to launch a kernel on a GPU;
+    only `fit_resample`, which has a whole table at once, takes a ``device``.
 
     Parameters
     ----------
@@ -225,7 +227,9 @@ class ReservoirSMOTE(ClassifierWrapper):
             if y is not None:
                 yield from reservoirs.arrive(x, y, 1.0, True)
 
-    def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
+    def fit_resample(
+        self, X: Any, y: Any, *, draws: str | None = None, device: str = "cpu"
+    ) -> tuple[Any, Any]:
         """Return a table with rows added to its rare classes, as imbalanced-learn's samplers do.
 
         Kind, strategy, neighbours, categories and seed are those of this object, the reservoirs are not
@@ -241,7 +245,7 @@ class ReservoirSMOTE(ClassifierWrapper):
         return fit_resample(
             X, y, self.kind, sampling_strategy=strategy, k_neighbors=self.k_neighbors,
             m_neighbors=self.m_neighbors, categorical_features=self.categorical_features,
-            random_state=self.seed,
+            random_state=self.seed, draws=draws, device=device,
         )  # fmt: skip
 
     # -- one sample ----------------------------------------------------------------------------

@@ -35,7 +35,6 @@ from .pieces import (
     take_hyper,
 )
 
-
 Total = Callable[[Any], Any] | None  # how threads that share a row add up what each has found
 
 
@@ -190,6 +189,36 @@ def made_of(reduce: Callable[[Pieces], Pieces]) -> Callable[..., Any]:
         return functools.cache(lambda pieces, *rows: made(reduce(pieces), *rows))
 
     return decorate
+
+
+def slope_body(pieces: Pieces, jit: Jit) -> Callable[..., Any]:
+    """Build ``(hp, clip, size, y, h, z, p) -> (status, g)``: what a row of a mini-batch adds to the gradient.
+
+    ``g`` is the loss's derivative at the output ``p`` times the row's weight ``h``, clipped; ``size`` and
+    ``z`` are its size and its prediction, as `output_body` returns them.
+    """
+    make_loss, loss_hyper = pieces.loss.struct, jit(take_hyper(pieces.loss))
+    gradient = jit(pieces.loss.gradient)
+
+    def slope(hp, clip, size, y, h, z, p):
+        if not (size <= LIMIT):
+            return f.BAD_ROW, 0.0
+        if not (abs(y) <= LIMIT):
+            return f.BAD_TARGET, 0.0
+        if not (0.0 <= h <= LIMIT):
+            return f.BAD_WEIGHT, 0.0
+        if not (abs(z) <= LIMIT):
+            return f.OVERFLOW, 0.0
+        if h == 0.0:
+            return f.OK, 0.0
+        g = h * gradient(make_loss(*loss_hyper(hp, 0)), y, p)
+        bounded = abs(p) <= LIMIT and abs(g) <= LIMIT
+        g = clip if g > clip else (-clip if g < -clip else g)
+        if not (bounded and abs(g) * (1.0 + size) <= LIMIT):
+            return f.OVERFLOW, 0.0
+        return f.OK, g
+
+    return slope
 
 
 def update_body(pieces: Pieces, jit: Jit, layout: Layout, *, total: Total = None) -> Callable[..., Any]:

@@ -31,7 +31,18 @@ from streamgd._jit import (
 )
 
 from . import access, class_weights, coordinate, lanes
-from .pieces import N_LOSSES, OPTIMIZER, PENALTY, PENALTY_2, SAMPLES, Pieces, T, take_hyper
+from .pieces import (
+    DOUBLE,
+    N_LOSSES,
+    OPTIMIZER,
+    PENALTY,
+    PENALTY_2,
+    SAMPLES,
+    Pieces,
+    Precision,
+    T,
+    take_hyper,
+)
 
 # The rules, by an optimizer's `kernel`: each module has `output_body` and `learn_row_body`.
 RULES: dict[str, ModuleType] = {"coordinate": coordinate, "matrix": coordinate, "lanes": lanes}
@@ -314,14 +325,14 @@ def losses(pieces: Pieces) -> Any:
     return bind(losses, (coordinate.VECTOR,) * 4, (loss_class,), nogil=True)
 
 
-def add_rows_body(ndim: int) -> Callable[..., Any]:
+def add_rows_body(ndim: int, precision: Precision) -> Callable[..., Any]:
     """Build ``(values, index, starts, d, first, last, low, high, sums)``, which adds up rows' gradients.
 
     ``sums[1 + k]`` gets column k times ``d``, of rows ``first`` to ``last - 1``, and ``sums[0]`` the ``d``;
     of compressed rows only columns ``low`` to ``high - 1``, and with ``low`` 0 also ``sums[0]``: each sum
     is made in the order of the rows.
     """
-    value_at, slot_at = (jitable(function) for function in coordinate.layout(ndim))
+    value_at, slot_at = map(precision.jit, precision.layout(coordinate.layout(ndim)))
     is_dense = ndim == 2
 
     def add_rows(values, index, starts, d, first, last, low, high, sums):
@@ -359,9 +370,10 @@ def add_rows_body(ndim: int) -> Callable[..., Any]:
 
 
 @functools.cache
-def add_rows() -> Any:
+def add_rows(precision: Precision = DOUBLE) -> Any:
     """Compiled sums of compressed rows' gradients by columns; see `add_rows_body`."""
-    add = inlined(add_rows_body(1))
+    add = precision.inline(add_rows_body(1, precision))
+    vector = precision.vector
     sources = fingerprint(())
 
     def add_rows(values, index, starts, d, first, last, low, high, sums):
@@ -369,28 +381,29 @@ def add_rows() -> Any:
         add(values, index, starts, d, first, last, low, high, sums)
 
     rows = (coordinate.VECTOR, coordinate.WORDS, coordinate.WORDS)
-    return bind(add_rows, (*rows, coordinate.VECTOR, *SPAN, *SPAN, coordinate.VECTOR), (), nogil=True)
+    return bind(precision.copy(add_rows), (*rows, vector, *SPAN, *SPAN, vector), (), nogil=True)
 
 
 @coordinate.made_of(coordinate.that_look)
-def derivatives(pieces: Pieces, dtype: str, ndim: int) -> Any:
+def derivatives(pieces: Pieces, dtype: str, ndim: int, precision: Precision = DOUBLE) -> Any:
     """Compiled derivatives of the loss in the raw outputs of rows ``first`` to ``last - 1``, and their sums.
 
     ``(hp, clip, weights, slots, charged, scalars, values, index, starts, y, w, skip, first, last, z, d, adds,
     sums) -> (status, row, count, skipped)``. ``z`` gets the outputs, ``d`` the derivatives times the samples'
     weights; ``count`` rows have one that is not 0. With ``adds``, ``sums`` get the gradients: see
     `add_rows_body`. It stops at a row that is refused, unless told to ``skip`` those: then their output is
-    NaN.
+    NaN. All but the rows' values are in ``precision``.
     """
+    jit, layout = precision.jit, precision.layout(coordinate.layout(ndim))
     loss_class, optimizer_class, _ = pieces.classes
-    make_loss, loss_hyper = loss_class.struct, jitable(take_hyper(loss_class))
+    make_loss, loss_hyper = loss_class.struct, jit(take_hyper(loss_class))
     output_body = coordinate.output_body
-    output = inlined(output_body(pieces, jitable, coordinate.layout(ndim)))
-    output_ahead = inlined(output_body(pieces, jitable, coordinate.layout(ndim), ahead=True))
-    gradient = jitable(loss_class.gradient)
-    take_own = jitable(access.TAKE[pieces.n_own])
+    output = precision.inline(output_body(pieces, jit, layout))
+    output_ahead = precision.inline(output_body(pieces, jit, layout, ahead=True))
+    gradient = jit(loss_class.gradient)
+    take_own = jit(access.TAKE[pieces.n_own])
     looks_ahead = optimizer_class.overrides("ahead") or pieces.averaged
-    add_rows = inlined(add_rows_body(ndim))
+    add_rows = precision.inline(add_rows_body(ndim, precision))
     is_dense = ndim == 2
     sources = fingerprint(pieces.classes)
 
@@ -447,23 +460,24 @@ def derivatives(pieces: Pieces, dtype: str, ndim: int) -> Any:
                 added = i + 1
         return f.OK, last, count, skipped
 
-    state = (coordinate.VECTOR, coordinate.MATRIX, coordinate.VECTOR, coordinate.VECTOR)
+    number, vector = precision.number, precision.vector
+    state = (vector, precision.matrix, vector, vector)
     rows = (coordinate.values_type(dtype, ndim), coordinate.WORDS, coordinate.WORDS)
-    given = (coordinate.VECTOR, coordinate.VECTOR, types.boolean, *SPAN)
-    made = (coordinate.VECTOR, coordinate.VECTOR, types.boolean, coordinate.VECTOR)
-    signature = (coordinate.VECTOR, types.float64, *state, *rows, *given, *made)
-    return bind(derivatives, signature, pieces.classes, nogil=True, variant=pieces.variant)
+    given, made = (vector, vector, types.boolean, *SPAN), (vector, vector, types.boolean, vector)
+    signature = (vector, number, *state, *rows, *given, *made)
+    body = precision.copy(derivatives)
+    return bind(body, signature, pieces.classes, nogil=True, variant=pieces.variant)
 
 
 @coordinate.made_of(coordinate.that_step)
-def step(pieces: Pieces) -> Any:
+def step(pieces: Pieces, precision: Precision = DOUBLE) -> Any:
     """Compiled step on the mean of ``count`` rows' gradients; see `add_rows_body` for ``sums``.
 
     ``(hp, weights, slots, charged, scalars, sums, count, rates, r) -> status``. ``hp`` are the numbers after
     the loss's. The state is that of the batch's columns only; all of them take the step.
     """
-    update = inlined(coordinate.step_body(pieces, jitable, access.DENSE_VECTOR))
-    take_own = jitable(access.TAKE[pieces.optimizer.n_scalars])
+    update = precision.inline(coordinate.step_body(pieces, precision.jit, access.DENSE_VECTOR))
+    take_own = precision.jit(access.TAKE[pieces.optimizer.n_scalars])
     sources = fingerprint(pieces.classes)
 
     def step(hp, weights, slots, charged, scalars, sums, count, rates, r):
@@ -473,7 +487,7 @@ def step(pieces: Pieces) -> Any:
             bound += abs(sums[k])
         if not (bound <= LIMIT):
             return f.OVERFLOW
-        share = 1.0 / count
+        share = 1.0 / sums.dtype.type(count)
         for k in range(sums.shape[0]):
             sums[k] *= share
         update(
@@ -483,6 +497,7 @@ def step(pieces: Pieces) -> Any:
         scalars[SAMPLES] += count
         return f.OK
 
-    state = (coordinate.VECTOR, coordinate.MATRIX, coordinate.VECTOR, coordinate.VECTOR)
-    rest = (coordinate.VECTOR, types.int64, coordinate.MATRIX, types.int64)
-    return bind(step, (coordinate.VECTOR, *state, *rest), pieces.classes, nogil=True, variant=pieces.variant)
+    vector, matrix = precision.vector, precision.matrix
+    signature = (vector, vector, matrix, vector, vector, vector, types.int64, matrix, types.int64)
+    body, reorders = precision.copy(step), precision is DOUBLE  # (1 - b) g may not become g - b g
+    return bind(body, signature, pieces.classes, nogil=True, variant=pieces.variant, reorders=reorders)

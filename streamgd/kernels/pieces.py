@@ -8,9 +8,15 @@ feature, then what its average is made from.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+import numpy as np
+from numba import types
+
+from streamgd._jit import LIMIT, inlined, jitable
+from streamgd._single import SINGLE_LIMIT, single, single_inlined, single_jitable
 from streamgd.optim.base import Loss, Optimizer, Penalty
 from streamgd.optim.class_weights import ClassWeight
 
@@ -93,3 +99,53 @@ class Pieces(NamedTuple):
 def take_hyper(piece: type[Loss | Optimizer | Penalty]) -> Callable[..., Any]:
     """Reader of a piece's hyper-parameters: ``(hp, start) -> tuple``."""
     return access.TAKE[len(piece.struct._fields)]
+
+
+# -- precision ---------------------------------------------------------------------------------
+
+
+class Precision(NamedTuple):
+    """What a kernel computes in, and how plain functions enter it: each rule is written once."""
+
+    dtype: str
+    number: Any  # Numba's type of its floats
+    limit: float  # what is larger is refused
+    jit: Jit
+    inline: Jit
+    copy: Jit  # of a kernel's own body
+    reader: Jit  # of a layout's first function, which reads values of rows in float64 or float32
+
+    @property
+    def vector(self) -> Any:
+        """Numba's type of a vector."""
+        return self.number[::1]
+
+    @property
+    def matrix(self) -> Any:
+        """Numba's type of a matrix."""
+        return self.number[:, ::1]
+
+    def layout(self, functions: Layout) -> Layout:
+        """Return how rows are reached, with values in this precision whatever theirs is."""
+        return self.reader(functions[0]), functions[1]
+
+
+def _whole(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
+
+
+@functools.cache
+def _rounding(value_at: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a reader that rounds to float32: rows in float64 need no copy."""
+    read = jitable(value_at)
+
+    def value(values, i, k):
+        return np.float32(read(values, i, k))
+
+    return value
+
+
+DOUBLE = Precision("float64", types.float64, LIMIT, jitable, inlined, _whole, _whole)
+SINGLE = Precision(
+    "float32", types.float32, SINGLE_LIMIT, single_jitable, single_inlined, cast(Jit, single), _rounding
+)

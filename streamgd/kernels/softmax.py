@@ -45,6 +45,7 @@ from streamgd.optim.losses import sigmoid, softplus
 
 from . import access, class_weights, coordinate, linear
 from .pieces import (
+    DOUBLE,
     INTERCEPT,
     N_LOSSES,
     OPTIMIZER,
@@ -54,6 +55,7 @@ from .pieces import (
     Jit,
     Layout,
     Pieces,
+    Precision,
     T,
     take_hyper,
 )
@@ -601,7 +603,6 @@ def predict_one(pieces: Pieces) -> Any:
 
 
 STATE = (coordinate.VECTOR, coordinate.MATRIX, coordinate.VECTOR, coordinate.MATRIX)
-TABLE = types.float64[:, :, ::1]
 
 
 @coordinate.made_of(coordinate.that_outputs)
@@ -667,9 +668,9 @@ def losses(pieces: Pieces) -> Any:
     return bind(losses, (vector, vector, coordinate.MATRIX, vector), (), nogil=True, variant="softmax")
 
 
-def add_rows_body(ndim: int) -> Callable[..., Any]:
+def add_rows_body(ndim: int, precision: Precision) -> Callable[..., Any]:
     """Build what adds up rows' gradients; as `linear.add_rows_body`, with ``sums (1 + columns, known)``."""
-    value_at, slot_at = (jitable(function) for function in coordinate.layout(ndim))
+    value_at, slot_at = map(precision.jit, precision.layout(coordinate.layout(ndim)))
     is_dense = ndim == 2
 
     def add_rows(values, index, starts, d, first, last, low, high, sums):
@@ -696,34 +697,34 @@ def add_rows_body(ndim: int) -> Callable[..., Any]:
 
 
 @functools.cache
-def add_rows() -> Any:
+def add_rows(precision: Precision = DOUBLE) -> Any:
     """Compiled sums of compressed rows' gradients by columns; see `add_rows_body`."""
-    add = inlined(add_rows_body(1))
+    add = precision.inline(add_rows_body(1, precision))
     sources = fingerprint(())
 
     def add_rows(values, index, starts, d, first, last, low, high, sums):
         sources
         add(values, index, starts, d, first, last, low, high, sums)
 
-    matrix, words, span = coordinate.MATRIX, coordinate.WORDS, linear.SPAN
+    matrix, words, span = precision.matrix, coordinate.WORDS, linear.SPAN
     signature = (coordinate.VECTOR, words, words, matrix, *span, *span, matrix)
-    return bind(add_rows, signature, (), nogil=True, variant="softmax")
+    return bind(precision.copy(add_rows), signature, (), nogil=True, variant="softmax")
 
 
 @coordinate.made_of(coordinate.that_look)
-def derivatives(pieces: Pieces, dtype: str, ndim: int) -> Any:
+def derivatives(pieces: Pieces, dtype: str, ndim: int, precision: Precision = DOUBLE) -> Any:
     """Compiled derivatives of the loss in each class's output, and their sums; as `linear.derivatives`.
 
     ``z`` and ``d`` are ``(n, known)``, and a last argument the ``class_weights`` of the known classes.
     """
     is_matrix = ndim == 2
-    layout = DENSE_ROW if is_matrix else SPARSE_ROW
-    value_at = jitable(layout[0])
-    outputs = inlined(outputs_body(pieces, jitable, layout))
-    outputs_ahead = inlined(outputs_body(pieces, jitable, layout, ahead=True))
-    take_own = jitable(access.TAKE[pieces.n_own])
-    store_own = jitable(access.STORE[pieces.n_own])
-    add_rows = inlined(add_rows_body(ndim))
+    jit, layout = precision.jit, precision.layout(DENSE_ROW if is_matrix else SPARSE_ROW)
+    value_at = jit(layout[0])
+    outputs = precision.inline(outputs_body(pieces, jit, layout))
+    outputs_ahead = precision.inline(outputs_body(pieces, jit, layout, ahead=True))
+    take_own = jit(access.TAKE[pieces.n_own])
+    store_own = jit(access.STORE[pieces.n_own])
+    add_rows = precision.inline(add_rows_body(ndim, precision))
     looks_ahead = pieces.optimizer.overrides("ahead") or pieces.averaged
     sources = fingerprint(pieces.classes)
 
@@ -735,7 +736,7 @@ def derivatives(pieces: Pieces, dtype: str, ndim: int) -> Any:
         known, lanes = class_weights.shape[0], scalars.shape[0]
         w_step = 1 if w.shape[0] > 1 else 0
         if looks_ahead:
-            scratch = np.empty((N_OWN + 1, lanes))
+            scratch = np.empty((N_OWN + 1, lanes), z.dtype)
         count = 0
         skipped = 0
         for i in range(first, last):
@@ -806,18 +807,20 @@ def derivatives(pieces: Pieces, dtype: str, ndim: int) -> Any:
                 skipped += 1
         return f.OK, last, count, skipped
 
-    rows = (coordinate.values_type(dtype, ndim), coordinate.WORDS, coordinate.WORDS)
-    given = (coordinate.VECTOR, coordinate.VECTOR, types.boolean, *linear.SPAN)
-    signature = (coordinate.VECTOR, types.float64, *STATE, *rows, *given)
-    made = (coordinate.MATRIX, coordinate.MATRIX, types.boolean, coordinate.MATRIX, coordinate.VECTOR)
-    return bind(derivatives, (*signature, *made), pieces.classes, nogil=True, variant=pieces.variant)
+    vector, matrix = precision.vector, precision.matrix
+    state, rows = (vector, matrix, vector, matrix), (coordinate.values_type(dtype, ndim),)
+    words, given = (coordinate.WORDS,) * 2, (vector, vector, types.boolean, *linear.SPAN)
+    made = (matrix, matrix, types.boolean, matrix, vector)
+    signature = (vector, precision.number, *state, *rows, *words, *given, *made)
+    body = precision.copy(derivatives)
+    return bind(body, signature, pieces.classes, nogil=True, variant=pieces.variant)
 
 
 @coordinate.made_of(coordinate.that_step)
-def step(pieces: Pieces) -> Any:
+def step(pieces: Pieces, precision: Precision = DOUBLE) -> Any:
     """Compiled step of each known class; as `linear.step`, with ``sums (1 + columns, known)``."""
-    update = inlined(coordinate.update_body(pieces, jitable, EACH_LANE))
-    take_own = jitable(access.TAKE[pieces.n_own])
+    update = precision.inline(coordinate.update_body(pieces, precision.jit, EACH_LANE))
+    take_own = precision.jit(access.TAKE[pieces.n_own])
     sources = fingerprint(pieces.classes)
 
     def step(hp, weights, slots, charged, scalars, sums, count, rates, r):
@@ -829,7 +832,7 @@ def step(pieces: Pieces) -> Any:
             bound += abs(values[k])
         if not (bound <= LIMIT):
             return f.OVERFLOW
-        share = 1.0 / count
+        share = 1.0 / sums.dtype.type(count)
         for k in range(values.shape[0]):
             values[k] *= share
         for k in range(known):
@@ -841,5 +844,7 @@ def step(pieces: Pieces) -> Any:
             scalars[k, SAMPLES] += count
         return f.OK
 
-    rest = (coordinate.MATRIX, types.int64, TABLE, types.int64)
-    return bind(step, (coordinate.VECTOR, *STATE, *rest), pieces.classes, nogil=True, variant=pieces.variant)
+    vector, matrix, table = precision.vector, precision.matrix, precision.number[:, :, ::1]
+    state, rest = (vector, matrix, vector, matrix), (matrix, types.int64, table, types.int64)
+    signature, body, reorders = (vector, *state, *rest), precision.copy(step), precision is DOUBLE
+    return bind(body, signature, pieces.classes, nogil=True, variant=pieces.variant, reorders=reorders)

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streamgd._jit import jitable
+
 from .base import Penalty, Slots
 
 __all__ = ["L2", "ElasticNet", "Proximal", "TruncatedGradient"]
+
+
+@jitable
+def _reach() -> tuple[float, float]:
+    """Return how large a lazy penalty's factor may grow, and what is paid beside a weight of 1.
+
+    What is paid is added to the weights that are stored, and costs them as many digits as it has. In
+    float32, to which 1 + 1e-9 is 1, there are fewer to spare.
+    """
+    digit = 1e-9
+    return (1e100, 1e3) if 1.0 + digit > 1.0 else (1e15, 1.0)
 
 
 @dataclass(frozen=True)
@@ -112,7 +125,8 @@ class Proximal(Penalty):
         return (held if w > 0.0 else (-held if w < 0.0 else 0.0)), 1.0
 
     def full(self, totals: Slots) -> bool:
-        return totals[0] > 1e100 or totals[1] > 1e3 * (1.0 + totals[0])
+        factor, paid = _reach()
+        return totals[0] > factor or totals[1] > paid * (1.0 + totals[0])
 
 
 @dataclass(frozen=True)
@@ -163,4 +177,4 @@ class TruncatedGradient(Penalty):
         return w, before[0] + 1.0
 
     def full(self, totals: Slots) -> bool:
-        return totals[0] > 1e3 and totals[1] == 0.0
+        return totals[0] > _reach()[1] and totals[1] == 0.0

@@ -7,6 +7,7 @@ from ._ahead import read_ahead
 from ._arrays import Arrays
 from ._batch import Batch, InputError, Kind, Missing, Position, Source
 from ._csv import CSV
+from ._device import DeviceArrays
 from ._frames import Frame, RecordBatches
 from ._open import open_file, source
 from ._parquet import IPC, Parquet
@@ -24,6 +25,7 @@ __all__ = [
     "VW",
     "Arrays",
     "Batch",
+    "DeviceArrays",
     "Follow",
     "Frame",
     "InputError",

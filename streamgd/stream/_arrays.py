@@ -58,6 +58,7 @@ class Arrays(Source):
     """
 
     in_memory = True
+    _narrow = False
 
     def __init__(
         self,
@@ -75,8 +76,8 @@ class Arrays(Source):
         rows = _rows.rows(rows_of(self._X, 0, 0), columns)  # types and names, before a row is read
         self.columns: Sequence[Hashable] = range(rows.n_columns) if columns is None else tuple(columns)
         self.n_rows = len(self._X.indptr) - 1 if isinstance(self._X, SparseRows) else len(self._X)
-        self._y = None if y is None else _vector(y, self.n_rows, "y")
-        self._w = None if w is None else _weights(w, self.n_rows)
+        self._y = None if y is None else vector_of(y, self.n_rows, "y")
+        self._w = None if w is None else weights_of(w, self.n_rows)
         self._order: NDArray[np.int64] | None = None
 
     def taken(self, order: Any) -> Arrays:
@@ -101,6 +102,16 @@ class Arrays(Source):
         other.n_rows = len(order)
         return other
 
+    def as_stored(self) -> Arrays:
+        """Return a source of the same rows that leaves matrices of float16 and uint8 what they are.
+
+        Kernels of the CPU cannot read them. Those of a GPU can, and a half or a quarter of the bytes of
+        float32 travel there.
+        """
+        other = copy.copy(self)
+        other._narrow = True
+        return other
+
     def expected_rows(self, position: Position) -> int:
         """Rows in all."""
         return self.n_rows
@@ -121,6 +132,8 @@ class Arrays(Source):
 
     def _normal(self, X: Any, lo: int) -> NDArray[Any] | SparseRows:
         """Return rows, the first of which is ``lo``, as kernels read them."""
+        if self._narrow and isinstance(X, np.ndarray) and X.dtype in _rows.NARROW and X.ndim == 2:
+            return np.ascontiguousarray(X)
         try:
             rows = _rows.rows(X)
         except InvalidRow as error:
@@ -145,18 +158,21 @@ def _matrix(X: Any) -> Any:
             X = X.copy()
             X.sum_duplicates()
         return SparseRows(X.data, X.indices, X.indptr, X.shape[1])
+    _rows.check_on_host(X, "X")
     return X if isinstance(X, np.ndarray) else np.asarray(X)
 
 
-def _vector(y: Any, n: int, what: str) -> NDArray[Any]:
+def vector_of(y: Any, n: int, what: str) -> NDArray[Any]:
     """Return targets or weights as an array, those of a tensor too."""
+    _rows.check_on_host(y, what)
     is_tensor = hasattr(y, "__array__") and not isinstance(y, np.ndarray) and not hasattr(y, "to_numpy")
     return _rows.vector(np.asarray(y) if is_tensor else y, n, what)
 
 
-def _weights(w: Any, n: int) -> NDArray[np.float64]:
+def weights_of(w: Any, n: int) -> NDArray[np.float64]:
     """Return the weights of n rows."""
-    w = np.broadcast_to(w, n) if np.ndim(w) == 0 else _vector(w, n, "w")
+    _rows.check_on_host(w, "w")
+    w = np.broadcast_to(w, n) if np.ndim(w) == 0 else vector_of(w, n, "w")
     try:
         if np.iscomplexobj(w):
             raise TypeError("they are complex")
@@ -174,6 +190,10 @@ def _weights(w: Any, n: int) -> NDArray[np.float64]:
 
 def taken(X: Any, order: NDArray[np.int64]) -> Any:
     """Return the rows of a matrix or of `SparseRows` whose numbers are in ``order``, as a copy."""
+    if _rows.is_device_array(X):
+        from ..cuda._gather import gathered
+
+        return gathered(X, order)
     if not isinstance(X, SparseRows):
         return np.take(X, order, axis=0)  # 4 times as fast as X[order]
     starts = X.indptr[order]

@@ -31,7 +31,8 @@ class Batch:
     ----------
     X
         Rows as a C-contiguous float32 or float64 matrix ``(n, p)``, or as `SparseRows` where most
-        features are absent, as with categories.
+        features are absent, as with categories. For a GPU also float16 and uint8 (`Arrays.as_stored`), and
+        matrices that lie there (`DeviceArrays`).
     y
         Targets ``(n,)``: float64, bool, or an object array of labels. None when no target was asked for.
     columns

@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._rows import SparseRows
+from .._rows import SparseRows, is_device_array
 from ._arrays import Arrays
 from ._batch import InputError, Source
 from ._columns import nearest
 from ._csv import CSV
+from ._device import DeviceArrays
 from ._frames import Frame, RecordBatches
 from ._parquet import IPC, Parquet
 from ._rebatch import Rebatched
@@ -188,6 +189,7 @@ _PLAIN = {
     SVMLight: "an svmlight file",
     VW: "a Vowpal Wabbit file",
     Arrays: "an array",
+    DeviceArrays: "an array on a device",
     Samples: "rows that are dicts",
 }
 
@@ -248,6 +250,7 @@ def source(
           `RecordBatches`;
         - a matrix ``(n, p)`` of NumPy, or what NumPy makes one of (a tensor, lists of numbers with ``y``),
           a sparse matrix of SciPy, or `SparseRows`: `Arrays`;
+        - a matrix that lies on a CUDA device, of PyTorch, CuPy or Numba: `DeviceArrays`;
         - ``(X, y)`` or ``(X, y, w)`` of these frames and arrays;
         - an iterable of ``(x, y)`` or ``(x, y, w)`` with dicts ``x``, such as a dataset of river, a list or
           a generator: `Samples`;
@@ -295,6 +298,8 @@ def source(
             raise TypeError(
                 f"target={target!r}: the columns of an array have no such name; give the targets as y"
             )
+        if is_device_array(data):
+            return DeviceArrays(data, y, w, columns=columns, **_known(DeviceArrays, options, "the array"))
         return Arrays(data, y, w, columns=columns, **_known(Arrays, options, "the array"))
     if y is not None or w is not None:
         raise TypeError(
@@ -342,7 +347,7 @@ def _is_frame(data: Any) -> bool:
 
 def _is_table(data: Any) -> bool:
     """Return whether something is rows and columns in memory."""
-    if isinstance(data, SparseRows | np.ndarray) or _is_frame(data):
+    if isinstance(data, SparseRows | np.ndarray) or _is_frame(data) or is_device_array(data):
         return True
     shape = getattr(data, "shape", None)
     return isinstance(shape, tuple) and len(shape) in (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._rows import SparseRows
+from .._rows import SparseRows, is_device_array
 from ._batch import Batch, Position, Source
 
 BEGINNING: Position = {"row": 0, "byte": 0}  # what any source can tell its expected rows from
@@ -103,8 +103,12 @@ def joined(parts: Sequence[Batch]) -> Batch:
     return Batch(X, y, last.columns, first.first, last.position, w)
 
 
-def _joined_rows(parts: list[Any], n_columns: int) -> NDArray[Any] | SparseRows:
+def _joined_rows(parts: list[Any], n_columns: int) -> Any:
     """Stack rows; later ones may have more columns."""
+    if is_device_array(parts[0]):
+        from ..cuda._gather import stacked
+
+        return stacked(parts)
     if all(isinstance(X, np.ndarray) and X.shape[1] == n_columns for X in parts):
         return np.concatenate(parts)
     rows = [X if isinstance(X, SparseRows) else _sparse(X) for X in parts]

@@ -301,6 +301,7 @@ def to_dicts(batch: Batch) -> Iterator[dict[Hashable, float]]:
     [{'a': 1.0, 'b': 0.0}, {'a': 0.0, 'b': 1.0}]
     """
     names, X = batch.columns, batch.X
+    _rows.check_on_host(X, "X")
     if len(names) <= (len(X.data) if isinstance(X, SparseRows) else X.size):
         names = tuple(names)  # faster to look into, where that is worth a copy
     if not isinstance(X, SparseRows):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ._arrays import Arrays, taken
 from ._batch import Batch, Position, Source
+from ._device import DeviceArrays
 from ._rebatch import BEGINNING, Rebatched
 
 
@@ -51,6 +52,8 @@ class Shuffled(Source):
         self.rows = rows
         self.seed = seed
         self.batch_rows = min(source.batch_rows, rows)
+        if isinstance(source, DeviceArrays):  # the whole is one batch of them, a view: shuffled rows are none
+            self.batch_rows = min(self.batch_rows, source.rows_at_once)
         self.target = source.target
         self.kinds = source.kinds
         self.repeatable = source.repeatable
@@ -67,7 +70,7 @@ class Shuffled(Source):
 
     def _blocks(self) -> Source:
         source = self.source
-        if isinstance(source, Arrays):  # a block of them is a view
+        if isinstance(source, Arrays | DeviceArrays):  # a block of them is a view
             source = copy.copy(source)
             source.batch_rows = self.rows
         return Rebatched(source, self.rows)

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import InvalidRow
-from .._gradient import MOST_ROWS
+from .._gradient import MOST_ROWS, Gradient, precision
 from .._learner import LinearLearner
 from ..evaluate._predictions import learner_of
 from ..imblearn.online_class_weight import OnlineClassWeight
+from ..kernels.pieces import SINGLE
 from ..stream import Batch
 from ..stream._samples import to_dicts
 from ._cursor import Dicts
@@ -26,6 +27,7 @@ class Driver(ABC):
     """Makes a model learn, and tells what it predicted before."""
 
     multiple = 1  # rows are wanted in multiples of this
+    chunk = 1 << 16  # and at most so many of them at once: between two looks at the clock
     n_updates = 0
     done = 0  # of the rows given last, those behind us: all, unless there was an error or Ctrl-C
     learner: LinearLearner | None = None  # whose raw outputs `learn` returns; None: answers of the model
@@ -47,17 +49,33 @@ class Driver(ABC):
         """Do what is left to do at the end of an epoch."""
 
 
-def driver(model: Any, batch_size: BatchSize, threads: int, ask: str, dicts: bool) -> Driver:
+def driver(
+    model: Any,
+    batch_size: BatchSize,
+    threads: int,
+    ask: str,
+    dicts: bool,
+    dtype: str | None = None,
+    device: str = "cpu",
+) -> Driver:
     """Return the way to learn: rows come as dicts if ``dicts``; ``ask`` is what river's models are asked."""
     learner = learner_of(model)
     if isinstance(model, OnlineClassWeight) and learner is not None:
         model = learner  # with the parameter set, all that the wrapper would do
+    if device == "cuda":
+        from ._device_drivers import device_driver
+
+        return device_driver(model, batch_size, dtype)
+    if precision(dtype) is SINGLE:
+        _check_single(model, batch_size)
     if batch_size == 1 and learner is not None and not dicts:
         return RowByRow(model, learner)
     if isinstance(model, LinearLearner):
         if batch_size == 1:
             return SampleBySample(model)
-        return FullBatch(model, threads) if batch_size == "all" else MiniBatches(model, batch_size, threads)
+        if batch_size == "all":
+            return FullBatch(model, threads, dtype)
+        return MiniBatches(model, batch_size, threads, dtype)
     if batch_size == 1:
         return AnyModel(model, ask)
     if batch_size == "all" or not hasattr(model, "learn_many"):
@@ -69,7 +87,23 @@ def driver(model: Any, batch_size: BatchSize, threads: int, ask: str, dicts: boo
     return Frames(model, batch_size, ask)
 
 
-class _Compiled(Driver):
+def _check_single(model: Any, batch_size: BatchSize) -> None:
+    """Raise ValueError unless a model has steps in float32, of that many rows."""
+    if not isinstance(model, LinearLearner):
+        raise ValueError(
+            f'dtype="float32": {type(model).__name__} computes in numbers of its own; leave dtype out, or '
+            "fit a learner of streamgd"
+        )
+    if batch_size == 1:
+        raise ValueError(
+            'dtype="float32" with batch_size=1: row by row is float64; leave dtype out, or learn in '
+            'mini-batches (batch_size=256, say, or "all")'
+        )
+
+
+class CompiledDriver(Driver):
+    """A learner's own updates."""
+
     def __init__(self, model: LinearLearner) -> None:
         self._model = self.learner = model
         self._before = model.n_updates
@@ -103,7 +137,7 @@ class RowByRow(Driver):
         return rows.y, outputs
 
 
-class SampleBySample(_Compiled):
+class SampleBySample(CompiledDriver):
     """One update a dict."""
 
     def learn(self, rows: Dicts) -> tuple[Any, Any]:
@@ -136,12 +170,12 @@ def _of_samples(outputs: list[Any]) -> Floats:
     return np.array(outputs, dtype=np.float64)
 
 
-class MiniBatches(_Compiled):
+class MiniBatches(CompiledDriver):
     """One update a mini-batch, on its mean gradient."""
 
-    def __init__(self, model: LinearLearner, size: int, threads: int) -> None:
+    def __init__(self, model: LinearLearner, size: int, threads: int, dtype: str | None) -> None:
         super().__init__(model)
-        self.multiple, self._threads = size, threads
+        self.multiple, self._threads, self._dtype = size, threads, dtype
 
     def learn(self, rows: Batch) -> tuple[Any, Any]:
         outputs: list[Floats] = []
@@ -151,8 +185,9 @@ class MiniBatches(_Compiled):
             X, y, w = rows.part(lo, hi)
             before = self._model.n_updates
             try:
-                z = self._model.predict_learn_many(
-                    X, y, 1 if w is None else w, columns=rows.columns, threads=self._threads
+                h, columns = 1 if w is None else w, rows.columns
+                z = self._model._learn_made_many(
+                    X, y, h, None, columns=columns, threads=self._threads, dtype=self._dtype
                 )
             except InvalidRow as error:
                 bad = type(error)(str(error).removeprefix(f"row {error.row}: ")).at(lo + (error.row or 0))
@@ -166,12 +201,13 @@ class MiniBatches(_Compiled):
         return rows.y, stacked(outputs)
 
 
-class FullBatch(_Compiled):
+class FullBatch(CompiledDriver):
     """One update an epoch, on the mean gradient of all its rows, which need not be in memory."""
 
-    def __init__(self, model: LinearLearner, threads: int) -> None:
+    def __init__(self, model: LinearLearner, threads: int, dtype: str | None) -> None:
         super().__init__(model)
-        self.multiple, self._threads = MOST_ROWS, threads  # whole blocks: sums do not depend on the source
+        self.multiple = MOST_ROWS  # whole blocks: sums do not depend on the source
+        self._threads, self._dtype = threads, dtype
         self._gradient: Any = None
 
     @property
@@ -187,11 +223,14 @@ class FullBatch(_Compiled):
     def learn(self, rows: Batch) -> tuple[Any, Any]:
         self.done = 0
         if self._gradient is None:
-            self._gradient = self._model.accumulate()
+            self._gradient = self._begin()
         w = 1 if rows.w is None else rows.w
         z = self._gradient.add(rows.X, rows.y, w, columns=rows.columns, threads=self._threads)
         self.done = len(rows)
         return rows.y, z
+
+    def _begin(self) -> Gradient:
+        return self._model.accumulate(self._dtype)
 
     def end_epoch(self) -> None:
         gradient, self._gradient = self._gradient, None

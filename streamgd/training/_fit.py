@@ -7,10 +7,11 @@ import math
 import secrets
 import time
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from .. import stream
 from .._errors import InvalidRow
+from .._rows import check_on_host
 from ..evaluate._meter import Meter, default_metrics
 from ..evaluate.history import History
 from ..stream import Position, Source
@@ -20,7 +21,6 @@ from ._drivers import BatchSize, Driver, driver
 from ._recorder import Recorder
 from .callbacks import Callback, Hooks
 
-_CHUNK = 1 << 16  # rows between two looks at the clock
 _POINTS = 128  # of a history, where the number of rows is known
 _SPREAD = 64  # from so many times 256 rows on points lie ever further apart: each costs time
 
@@ -113,7 +113,7 @@ class Run:
             self._end_epoch(hooks)
             plan.check(self)
         while self._reason is None:
-            stop = hooks.due(min(self.samples + _CHUNK, self.history.due))
+            stop = hooks.due(min(self.samples + self._driver.chunk, self.history.due))
             most = max(1, stop - self.samples)
             rows = self._cursor.take(most, self._driver.multiple, plan.limit(self))
             if rows is None:
@@ -225,6 +225,8 @@ def fit(
     max_rows: int | None = None,
     max_seconds: float | None = None,
     threads: int = 1,
+    dtype: str | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
     progress: bool = True,
     start: Position | None = None,
     **options: Any,
@@ -275,6 +277,13 @@ def fit(
         Threads that share the gradient of a mini-batch; results do not depend on it. It pays for large
         batches of rows with many features or classes (1.3 to 1.4 times with two), not for 30 features.
         (Files are read ahead in a thread of their own anyway, where there is a second core.)
+    dtype
+        What mini-batches are computed in: "float64" (None), or "float32", which is faster where rows are
+        float32 and have many features. See `accumulate` of the learners. A GPU computes in float32.
+    device
+        "cuda" computes mini-batches, or "all", on a GPU: see docs/cuda.md. Rows are dense (arrays, frames,
+        files of numbers), or lie there already (arrays of PyTorch, CuPy, Numba); the model stays on the
+        host. It pays for rows that are there, and for many features.
     progress
         Show a progress bar, if standard error is a terminal.
     start
@@ -308,12 +317,18 @@ def fit(
     (2, 2000, 1000)
     """
     plan = _Plan(batch_size, epochs, epoch_size, max_rows, max_seconds, threads, shuffle)
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f'device={device!r}: it is "cpu" or "cuda"')
     source = stream.source(data, y, w, target=target, columns=columns, **options)
+    if device == "cuda" and isinstance(source, stream.Arrays):
+        source = source.as_stored()
+    if device == "cpu" and isinstance(source, stream.DeviceArrays):
+        check_on_host(data, "X")
     if batch_size == "all" and epoch_size is None and isinstance(source, Samples) and not source.repeatable:
         raise ValueError('batch_size="all" of an iterator, which may never end, needs epoch_size=...')
     meter = Meter(_default(model) if metrics is None else metrics, model, window=window)
     by_dicts = isinstance(source, Samples) and batch_size == 1 and not shuffle
-    learning = driver(model, batch_size, threads, meter.answer_kind, by_dicts)
+    learning = driver(model, batch_size, threads, meter.answer_kind, by_dicts, dtype, device)
     if start is not None and not {"pass", "row", "inner", "skip"} <= start.keys():
         raise ValueError(f"start={start!r}: the position of a history is needed")
     state = {"seed": secrets.randbits(32) if seed is None else int(seed), "epoch": 0, "epoch_rows": 0}
