@@ -57,7 +57,7 @@ PREDICTIONS = {
     "chunk 128 256": Prediction(4e-6, 10e-6, "two blocks, two grid barriers"),
     "chunk 128 4096": Prediction(7e-6, 14e-6, "2 MB by 32 blocks, 23 GB/s each"),
     "launch empty": Prediction(20e-6, 32e-6, "21 us of Python for 4 arrays, and the driver"),
-    "launch steps": Prediction(60e-6, 100e-6, "5 us of Python for each of 14 arrays"),
+    "launch steps": Prediction(60e-6, 100e-6, "5 us of Python for each of 13 arrays"),
     "fleet 31 1": Prediction(3e6, 7e6, "150 to 300 ns of latency a row"),
     "fleet 31 100": Prediction(3e8, 6e8, "as many at once as there are, a warp each"),
     "fleet 31 1000": Prediction(2e9, 5e9, "the same"),
@@ -100,16 +100,17 @@ def main(chosen: tuple[str, ...], quick: bool, dry: bool, results: Path | None) 
     Results are written where there is a device, or with --results. Exit code 1 when something failed or gave
     results that were not equal; a slow row is no failure.
     """
-    if dry:
-        gpu_compile.stand_in()
-    from streamgd.cuda._backend import IS_SIMULATED
-    from streamgd.cuda._errors import CudaUnavailable, require
+    from streamgd.cuda import CudaUnavailable, _errors
 
     try:
-        require()
+        if dry:
+            gpu_compile.stand_in()
+        _errors.require()
     except CudaUnavailable as error:
         raise click.ClickException(str(error)) from error
-    from gpu_bench import Bench, Row
+    from gpu_bench import Bench
+
+    from streamgd.cuda._backend import IS_SIMULATED
 
     for name in chosen:
         if name not in sections():
@@ -117,21 +118,22 @@ def main(chosen: tuple[str, ...], quick: bool, dry: bool, results: Path | None) 
     found = machine.describe()
     found["gpu"] = {"name": "none: --compile-only"} if dry else environment()
     click.echo(f"{described(found)}\n")
+    where = results or HERE / "results" / ("quick" if quick else "")
+    keeps = not dry and (results is not None or not IS_SIMULATED)
     start, bench, rows = time.perf_counter(), Bench(quick, dry), []
     for name in chosen or sections():
         begun = time.perf_counter()
         for row in measured(name, bench, begun - start):
             click.echo(f"  {row.name}: {row.failed or amount(row.value, row.unit)}")
-            rows.append(asdict(row))
+            rows.append(row)
         click.echo(f"{name}: {time.perf_counter() - begun:.0f} s")
-    failed = [row for row in rows if row["failed"]]
+        if keeps:  # what is measured, if this is cut off
+            write(where, found, rows, quick)
+    failed = [row.failed for row in rows if row.failed]
     if dry:
         failed += gpu_compile.report()
     else:
-        where = results or (HERE / "results" / "quick" if quick else HERE / "results")
-        if results or not IS_SIMULATED:
-            write(where, {"suite": "gpu", "quick": quick, "machine": found, "rows": rows})
-        click.echo("\n" + "\n".join(table([Row(**row) for row in rows], quick)))
+        click.echo("\n" + "\n".join(table(rows, quick)))
     if failed:
         click.echo(f"{len(failed)} failed", err=True)
         sys.exit(1)
@@ -275,7 +277,7 @@ def described(found: dict[str, Any]) -> str:
     versions = gpu.pop("versions", {})
     what = [gpu.pop("name"), *(f"{key} {value}" for key, value in gpu.items())]
     numbers = ", ".join(f"{name} {number}" for name, number in versions.items())
-    return f"{', '.join(what)}; {numbers}; {report.machine_as_text(found)}"
+    return "; ".join(filter(None, [", ".join(what), numbers, report.machine_as_text(found)]))
 
 
 # -- the table ----------------------------------------------------------------------------------
@@ -331,27 +333,22 @@ def amount(value: float | None, unit: str) -> str:
     return f"{value:.3g} {unit}"
 
 
-def write(folder: Path, result: dict[str, Any]) -> None:
+def write(folder: Path, found: dict[str, Any], rows: list[Any], quick: bool) -> None:
     """Write one device's results, and the page of all devices."""
     from gpu_bench import Row
 
     folder.mkdir(parents=True, exist_ok=True)
-    device = re.sub(r"[^a-z0-9]+", "-", result["machine"]["gpu"]["name"].lower()).strip("-")
+    device = re.sub(r"[^a-z0-9]+", "-", found["gpu"]["name"].lower()).strip("-")
     predicted = {key: made._asdict() for key, made in PREDICTIONS.items()}
+    result = {"suite": "gpu", "quick": quick, "machine": found, "rows": [asdict(row) for row in rows]}
     (folder / f"gpu-{device}.json").write_text(report.as_json(result | {"predicted": predicted}))
     page = ["# gpu", "", f"`python benchmarks/gpu.py`. {HEAD}"]
     for path in sorted(folder.glob("gpu-*.json")):
         one = json.loads(path.read_text())
         found, rows = one["machine"], [Row(**row) for row in one["rows"]]
         begun = f"Begun at {found['date'][11:]} with load {'/'.join(map(str, found['load']))}."
-        page += [
-            "",
-            f"## {found['gpu']['name']}",
-            "",
-            f"{described(found)} {begun}",
-            "",
-            *table(rows, one["quick"]),
-        ]
+        page += ["", f"## {found['gpu']['name']}", "", f"{described(found)} {begun}", ""]
+        page += table(rows, one["quick"])
     (folder / "gpu.md").write_text("\n".join(page) + "\n")
 
 

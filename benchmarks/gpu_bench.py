@@ -181,6 +181,8 @@ def _torch() -> tuple[Any, str]:
     return None, f"PyTorch {torch.__version__} sees no device"
 
 
-def reached(value: float, least: float) -> bool | None:
-    """Tell whether an aim is reached; unknown where nothing was measured."""
-    return None if math.isnan(value) else value >= least
+def reached(*aims: tuple[float, float]) -> bool | None:
+    """Tell whether values are as large as they are to be; unknown where one was not measured."""
+    if any(math.isnan(value) for value, _ in aims):
+        return None
+    return all(value >= least for value, least in aims)

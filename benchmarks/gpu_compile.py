@@ -95,7 +95,7 @@ class Compiling:
             compiled[key] = found, found.broken(case)
             click.echo(
                 f"    {key[0]}: {found.registers} registers, {found.stack} bytes of stack, "
-                f"{found.shared} shared, {found.seconds:.1f} s"
+                f"{found.shared} shared"
             )
 
 
@@ -136,8 +136,7 @@ def stand_in() -> None:
 def report() -> list[str]:
     """Print what was compiled, and return what is wrong."""
     most = max((found.registers for found, _ in compiled.values()), default=0)
-    seconds = sum(found.seconds for found, _ in compiled.values())
-    click.echo(f"\n{len(compiled)} kernels for {ARCHITECTURE}, at most {most} registers, {seconds:.0f} s")
+    click.echo(f"\n{len(compiled)} kernels for {ARCHITECTURE}, at most {most} registers")
     wrong = [f"{name}: {'; '.join(said)}" for (name, _), (_, said) in compiled.items() if said]
     for said in wrong:
         click.echo(said)

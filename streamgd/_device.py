@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from . import _features as f
 from . import _rows
 from ._gradient import Answer, Floats, Gradient, Words
+from ._single import check_single
 from .kernels.pieces import INTERCEPT, SAMPLES, T
 
 if TYPE_CHECKING:
@@ -33,6 +34,26 @@ class DeviceRows:
         return np.asarray(row, dtype=np.float64)
 
 
+def _stored(rows: _rows.Rows) -> Any:
+    """Return rows as they lie on the host or the device."""
+    values: Any = rows.values
+    return values.X if isinstance(values, DeviceRows) else values
+
+
+def _type_there(X: Any) -> Any:
+    """Return the type of rows on the device: their own, or float32."""
+    keeps = _rows.is_device_array(X) or X.dtype in _rows.NARROW
+    return np.dtype(X.dtype if keeps else np.float32)
+
+
+def _on_host(v: Any) -> Any:
+    if not _rows.is_device_array(v):
+        return v
+    from .cuda._arrays import to_host
+
+    return to_host(v)
+
+
 class DeviceGradient(Gradient):
     """As `Gradient`, added up on a CUDA device in float32; and whole runs of mini-batches taken there.
 
@@ -49,10 +70,12 @@ class DeviceGradient(Gradient):
                 "for a GPU; use device='cpu', or another optimizer"
             )
         require()
+        check_single(model._pieces.classes)
         super().__init__(model, "float32")
         self.pieces = model._pieces
         self._engines: dict[Any, Any] = {}
         self._uploaders: dict[Any, Any] = {}
+        self.taken = 0  # rows of the last `learn_batches` that are behind us
 
     # -- rows ----------------------------------------------------------------------------------
 
@@ -91,7 +114,7 @@ class DeviceGradient(Gradient):
         scalars, *more = self._rounded(model._scalars, *model._class_factors(draft))
         engine.begin(self._hyper(model._hp), weights, held, charged, scalars, *more)
         skip = model.on_invalid == "skip"
-        self._run(engine, rows, rows.n, codes, h, z, 1, lambda *part: engine.add(*part[:4], skip, part[4]))
+        self._run(engine, rows, codes, h, z, 1, lambda *part: engine.add(*part[:4], skip, part[4]))
         total, outcome = engine.sums()
         sums = self._room_for(len(self._names), z.shape[1:])
         place = slice(n + 1) if where is None else np.concatenate([[0], where + 1])
@@ -103,17 +126,17 @@ class DeviceGradient(Gradient):
 
     def learn_one_batch(self, X: Any, y: Any, w: Any, columns: Sequence[Hashable] | None) -> Floats:
         """Take one step on the mean gradient of all rows, as ``predict_learn_many``; return their outputs."""
-        self._forget()
         with self._model._exclusive():
+            self._forget()
             try:
-                z = self._add(X, y, w, columns, 1)
+                z = self._add(X, _on_host(y), _on_host(w), columns, 1)
                 self._step()
                 self._report()
             finally:
                 self._forget()
         return z
 
-    def takes_several(self, size: int, n_columns: int) -> bool:
+    def takes_several(self, size: int, X: Any, n_columns: int) -> bool:
         """Tell whether mini-batches of ``size`` go to the device many at a time, as `learn_batches` has them.
 
         Not where the host is to look at something between two of them (losses, how many rows were skipped),
@@ -121,12 +144,10 @@ class DeviceGradient(Gradient):
         """
         from .cuda._upload import rows_of_chunk
 
-        model = self._model
-        skips = model.on_invalid == "skip"
-        looks = model._pieces.monitored or (
-            skips and (model.class_weight is not None or model._counts_samples)
-        )
-        return not looks and model._scalars.ndim == 1 and size <= rows_of_chunk(n_columns, 4)
+        model, skips = self._model, self._model.on_invalid == "skip"
+        looks = model._pieces.monitored or (skips and (model.class_weight or model._counts_samples))
+        fits = _rows.is_device_array(X) or size <= rows_of_chunk(n_columns, 4)
+        return not looks and model._scalars.ndim == 1 and fits
 
     def learn_batches(self, X: Any, y: Any, w: Any, columns: Sequence[Hashable] | None, size: int) -> Floats:
         """Take a step on the mean gradient of each ``size`` rows, as many as go together.
@@ -139,64 +160,64 @@ class DeviceGradient(Gradient):
         ------
         ValueError, TypeError
             At a mini-batch with a bad row, whose position is in ``row``; those before it are taken, and their
-            outputs are in ``outputs``.
+            outputs are in ``outputs``. After whatever ends it early, `taken` rows are behind us.
         """
+        self.taken = 0
         with self._model._exclusive():
             self._forget()
+            n_before, updates = len(self._model._features), self._model.n_updates
             try:
-                return self._take(X, y, w, columns, size)
+                return self._take(X, _on_host(y), _on_host(w), columns, size)
+            except BaseException:
+                if self._model.n_updates == updates:
+                    self._model._forget_rows(n_before)
+                raise
             finally:
                 self._forget()
 
     def _take(self, X: Any, y: Any, w: Any, columns: Sequence[Hashable] | None, size: int) -> Floats:
-        model = self._model
+        model, known = self._model, self._model._targets
+        self._targets = known
         rows = self._read(X, columns)
         targets = _rows.vector(y, rows.n, "y")
         own = model._weights_of(w, rows.n)
-        known = self._targets = model._targets
-        n_before = len(model._features)
-        try:
-            draft = known.draft()
-            codes, own = model._encode(draft, targets, rows, own)
-            self._place(model._column_names(rows))
-            model._make_room_for(draft)
-            counts, h = self._weigh(codes, own, np.zeros(rows.n, bool), len(draft.known))
-            rates, n = self._plan_of(h, rows.n, size)
-            if model._bound_penalty.overrides("current"):
-                model._fold_penalty(model._bound_penalty, [])
-            engine = self._engine_for(rows, ())
-            state = self._state_of(self._slots, same=False)
-            engine.begin(self._hyper(model._hp), *state, *self._rounded(model._scalars, rates))
-            z, skip = np.empty(rows.n, np.float32), model.on_invalid == "skip"
-            self._run(
-                engine, rows, n, codes, h, z, size, lambda *part: engine.steps(*part[:4], skip, size, part[4])
-            )
-            new, scalars, outcome = engine.end()
-            taken = min(outcome.batches * size, n)
-            if taken < rows.n:  # what comes later is not known yet
-                draft = known.draft()
-                codes, _ = model._encode(draft, targets[:taken], rows, own if len(own) == 1 else own[:taken])
-                counts, _ = self._weigh(
-                    codes, own if len(own) == 1 else own[:taken], np.zeros(taken, bool), len(draft.known)
-                )
-            if outcome.samples:
-                self._targets, self._counted = draft, counts
-                self._n_rows, self._n_skipped = outcome.samples, outcome.skipped
-                self._y_name = getattr(y, "name", None)
-                self._commit(new, scalars, outcome.steps)
-            else:
-                model.n_invalid += outcome.skipped
-                model._forget_rows(n_before)
-        except BaseException:
-            if len(model._features) == n_before:
-                model._forget_rows(n_before)
-            raise
+        self._place(model._column_names(rows))
+        codes, h = self._encoded(targets, rows, own)
+        rates, n = self._plan_of(h, rows.n, size)
+        if model._bound_penalty.overrides("current"):
+            model._fold_penalty(model._bound_penalty, [])  # totals begin anew: in float32 they grow coarse
+        engine = self._engine_for(rows, ())
+        state = self._state_of(self._slots, same=False)
+        engine.begin(self._hyper(model._hp), *state, *self._rounded(model._scalars, rates))
+        z: Floats = np.empty(n, np.float32)
+        skip = model.on_invalid == "skip"
+        self._run(engine, rows, codes, h, z, size, lambda *part: engine.steps(*part[:4], skip, size, part[4]))
+        new, scalars, outcome = engine.end()
+        taken = min(outcome.batches * size, n)
+        self._n_rows, self._n_skipped = outcome.samples, outcome.skipped
+        if outcome.samples:
+            if taken < rows.n:  # labels and counts of what comes later are not known yet
+                self._encoded(targets[:taken], rows, own if len(own) == 1 else own[:taken])
+            self._y_name = getattr(y, "name", None)
+            self._commit(new, scalars, outcome.steps, taken)
+        else:
+            model.n_invalid += outcome.skipped
+            self.taken = taken
         if outcome.refused is not None:
             row, status = outcome.refused
             error = model._refused(status, row, rows, targets, own, known, self._precision.limit)
             error.outputs = z[:taken]
             raise error
         return z[:taken]
+
+    def _encoded(self, targets: Any, rows: _rows.Rows, own: Floats) -> tuple[Floats, Floats]:
+        """Return targets and weights as kernels see them; keep the labels and counts that they bring."""
+        model, draft = self._model, self._model._targets.draft()
+        codes, own = model._encode(draft, targets, rows, own)
+        model._make_room_for(draft)
+        self._counted, h = self._weigh(codes, own, np.zeros(len(codes), bool), len(draft.known))
+        self._targets = draft
+        return codes, h
 
     def _plan_of(self, h: Floats, n: int, size: int) -> tuple[Floats, int]:
         """Return the rates of the coming steps, and how many of ``n`` rows can go together."""
@@ -208,13 +229,17 @@ class DeviceGradient(Gradient):
             samples = np.add.reduceat((h[:n] != 0.0).astype(np.int64), starts)
         else:
             samples = np.diff(np.append(starts, n)) * int(h[0] != 0.0)
-        steps = samples > 0  # others are none, and use up no rate
-        rates = model._coming_rates(samples[steps]) if steps.any() else np.zeros((1, 3))
-        if 1 < len(rates) < steps.sum():  # a schedule has no more: the error waits until its time has come
-            n = int(starts[np.flatnonzero(steps)[len(rates)]])
+        with_rows = np.flatnonzero(samples)  # others are no step, and use up no rate
+        if not len(with_rows):
+            return np.zeros((1, 3)), n
+        rates = model._coming_rates(samples[with_rows])
+        if len(rates) < len(with_rows) and not model._constant_rates:
+            n = int(
+                starts[with_rows[len(rates)]]
+            )  # there are no more: the error waits until its time has come
         return rates, n
 
-    def _commit(self, state: Any, scalars: Floats, steps: int) -> None:
+    def _commit(self, state: Any, scalars: Floats, steps: int, taken: int) -> None:
         """Make the state that has come back the model's."""
         model, n_before = self._model, len(self._model._features)
         for k in np.flatnonzero(self._slots >= n_before).tolist():
@@ -226,14 +251,21 @@ class DeviceGradient(Gradient):
         words[T] += steps
         words[SAMPLES] += self._n_rows
         model._scalars[...] = words
-        self._take_over(state)
+        try:
+            self._take_over(state)
+        except BaseException:  # Ctrl-C: the step is done
+            self._n_skipped = 0
+            self._take_over(state)
+            raise
+        finally:
+            self.taken = taken
 
     # -- the device ----------------------------------------------------------------------------
 
     def _engine_for(self, rows: _rows.Rows, classes: tuple[int, ...]) -> Any:
         """Return what computes on the device for such rows, and classes if there are several."""
-        X = rows.values.X if isinstance(rows.values, DeviceRows) else rows.values
-        itemsize = X.dtype.itemsize if isinstance(rows.values, DeviceRows) else 4
+        X = _stored(rows)
+        itemsize = _type_there(X).itemsize
         aligned = itemsize == 4
         if _rows.is_device_array(X):
             from .cuda._arrays import address_of
@@ -245,7 +277,7 @@ class DeviceGradient(Gradient):
             if classes:
                 from .cuda._softmax import SoftmaxEngine
 
-                self._engines[key] = SoftmaxEngine(key[0], rows.n_columns, *classes, itemsize, aligned)
+                self._engines[key] = SoftmaxEngine(key[0], rows.n_columns, classes[0], itemsize, aligned)
             else:
                 from .cuda._engine import Engine
 
@@ -256,40 +288,41 @@ class DeviceGradient(Gradient):
         self,
         engine: Any,
         rows: _rows.Rows,
-        n: int,
         codes: Floats,
         h: Floats,
         z: Floats,
         multiple: int,
         launch: Callable[..., None],
     ) -> None:
-        """Call ``launch(X, y, w, z, n)`` for ``n`` rows, in parts of whole mini-batches; fill ``z``."""
+        """Fill ``z``: call ``launch(X, y, w, z, n)`` for its rows, in parts of whole mini-batches."""
         from .cuda._backend import cuda
-        from .cuda._upload import Uploader, rows_of_chunk
 
-        X = rows.values.X if isinstance(rows.values, DeviceRows) else rows.values
-        stream, p = engine.stream, rows.n_columns
-        lanes = z[0].size
+        stream, n, lanes = engine.stream, len(z), z[0].size
         y, w = (cuda.to_device(v, stream=stream) for v in self._rounded(codes, h))
         out = cuda.device_array(n * lanes, np.float32)
-        on_device = _rows.is_device_array(X)
-        most = n
-        if not on_device:
-            dtype = X.dtype if isinstance(rows.values, DeviceRows) else np.dtype(np.float32)
-            most = max(multiple, rows_of_chunk(p, dtype.itemsize) // multiple * multiple)
-            uploader = self._uploaders.get((p, dtype.str))
-            if uploader is None or uploader.most_rows < min(n, most):
-                self._uploaders.clear()  # their memory
-                uploader = self._uploaders[p, dtype.str] = Uploader(p, dtype, min(n, most))
+        for lo, hi, X in self._parts(_stored(rows), n, multiple, stream):
+            launch(X, y[lo:hi], w[lo:hi] if len(h) > 1 else w, out[lo * lanes : hi * lanes], hi - lo)
+        host = out.copy_to_host(stream=stream)
+        stream.synchronize()
+        z[...] = host.reshape(z.shape)
+
+    def _parts(self, X: Any, n: int, multiple: int, stream: Any) -> Iterator[tuple[int, int, Any]]:
+        """Yield ``n`` rows in parts, each on the device and flat; one is on its way while another is read."""
+        p = X.shape[1]
+        if _rows.is_device_array(X):
+            yield 0, n, X[:n].reshape(n * p)
+            return
+        from .cuda._upload import Uploader, rows_of_chunk
+
+        dtype = _type_there(X)
+        most = max(multiple, rows_of_chunk(p, dtype.itemsize) // multiple * multiple)
+        uploader = self._uploaders.get((p, dtype.str))
+        if uploader is None or uploader.most_rows < min(n, most):
+            self._uploaders.clear()  # their memory
+            uploader = self._uploaders[p, dtype.str] = Uploader(p, dtype, min(n, most))
         for lo in range(0, n, most):
             hi = min(lo + most, n)
-            if on_device:
-                there = X[lo:hi].reshape((hi - lo) * p)
-            else:
-                there = uploader.upload(X[lo:hi])
-                uploader.ready(stream)
-            launch(there, y[lo:hi], w[lo:hi] if len(h) > 1 else w, out[lo * lanes : hi * lanes], hi - lo)
-            if not on_device:
-                uploader.done(stream)
-        z[:n] = out.copy_to_host(stream=stream).reshape((n, *z.shape[1:]))
-        stream.synchronize()
+            there = uploader.upload(X[lo:hi])
+            uploader.ready(stream)
+            yield lo, hi, there
+            uploader.done(stream)

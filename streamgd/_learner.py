@@ -548,7 +548,8 @@ class LinearLearner(CompiledModel):
         """As `predict_learn_many`, in a dtype, with synthetic rows where ``made (n,)`` is true."""
         gradient = Gradient(self, dtype)
         if _rows.is_device_array(X):
-            return self._on_device().learn_one_batch(X, y, w, columns)
+            outputs: Floats = self._on_device().learn_one_batch(X, y, w, columns)
+            return outputs
         with self._exclusive():
             flags = None if made is None else np.asarray(made, bool)
             z: Floats = gradient._add(X, y, w, columns, threads, flags)

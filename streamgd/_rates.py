@@ -64,6 +64,11 @@ class Timed:
         return self.optimizer.scheduler, intercept
 
     @property
+    def _constant_rates(self) -> bool:
+        """Whether the rates never change."""
+        return all(schedule.constant for schedule in self._schedules)
+
+    @property
     def _clock(self) -> Clock:
         """Updates and samples so far, where each class has its clock those of the oldest, the first."""
         return self.n_updates, self.n_samples
@@ -169,7 +174,7 @@ class Timed:
         if 0 <= position < c[f.N_RATES]:
             return
         schedules = self._schedules
-        constant = all(schedule.constant for schedule in schedules)
+        constant = self._constant_rates
         length = N_RATES
         while 0 < len(self._losses) <= length // 2:
             length //= 2  # it will be dropped when they have looked
@@ -212,7 +217,7 @@ class Timed:
         One row stands for all if they never change. Where a schedule gives no rate there are fewer; if it has
         none now, it is an error.
         """
-        if all(schedule.constant for schedule in self._schedules):
+        if self._constant_rates:
             self._fill_rates()
             rates: Floats = self._rates.reshape(-1, 3)[:1]
             return rates
@@ -229,7 +234,9 @@ class Timed:
             ],
             axis=1,
         )
-        bad = ~(np.abs(table[:, [0, 2]]) <= LARGEST_RATE).all(axis=1)
+        bad: NDArray[np.bool_] = ~np.all(np.abs(table[:, [0, 2]]) <= LARGEST_RATE, axis=1, keepdims=True)[
+            :, 0
+        ]
         if bad[0]:
             self._fill_rates()  # says which
         return table[: int(bad.argmax())] if bad.any() else table

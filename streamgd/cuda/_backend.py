@@ -92,12 +92,13 @@ class Kernel:
         self._dispatcher = dispatcher
 
     def __getitem__(self, grid: Any) -> Any:
-        before = config.CUDA_LOW_OCCUPANCY_WARNINGS
+        settings: Any = config
+        before = settings.CUDA_LOW_OCCUPANCY_WARNINGS
         try:
-            config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+            settings.CUDA_LOW_OCCUPANCY_WARNINGS = 0
             return self._dispatcher[grid]
         finally:
-            config.CUDA_LOW_OCCUPANCY_WARNINGS = before
+            settings.CUDA_LOW_OCCUPANCY_WARNINGS = before
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._dispatcher, name)

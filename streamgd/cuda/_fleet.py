@@ -107,8 +107,8 @@ def plan(
         width = 4 if not keyed and _four_pay(columns, count) else 1
         values = width * -(-columns // (width * count))
         n = columns if count == 1 else values
-        most = MOST_FLOATS if count == 1 else MOST_FLOATS_SHARED
-        if n > MOST_VALUES or n * floats > most or (n * count > columns and not can_pad):
+        most = min(MOST_VALUES, (MOST_FLOATS if count == 1 else MOST_FLOATS_SHARED) // floats)
+        if not 0 < n <= most or (n * count > columns and not can_pad):
             continue
         rows = max(1, min(MOST_ROWS, SHARED // (4 * count * values)))
         best = Plan(columns, count, width, values, rows, launch.threads)
@@ -262,7 +262,7 @@ def advance_body(pieces: Pieces, how: Plan, measures: bool) -> Callable[..., Any
         status, z = learn_row(hp, weights, slots, charged, scalars, x, 0, x, 0, n, y, h, rates, 0)
         if measures and status == f.OK:
             measure(hp, y, z, tally)
-        return status, z
+        return int32(status), z
 
     def far(own, m, held, X, at, lane, y, h, tally):
         hp, _, _, _, scalars, _, rates = own
@@ -276,7 +276,7 @@ def advance_body(pieces: Pieces, how: Plan, measures: bool) -> Callable[..., Any
         )
         if measures and status == f.OK:
             measure(hp, y, z, tally)
-        return status, z
+        return int32(status), z
 
     return near if how.values else far
 
@@ -352,6 +352,32 @@ def put_body(pieces: Pieces, how: Plan) -> Callable[..., Any]:
     return put
 
 
+def read_body(how: Plan) -> Callable[..., Any]:
+    """Build ``(X, at, lane, x)``, which reads a lane's part of the row that begins at ``X[at]``."""
+    columns, lanes, width, values = how.columns, how.lanes, how.width, how.values
+    column = single_jitable(column_of)
+
+    def read(X, at, lane, x):
+        for k in range(values):
+            j = column(lane, k, lanes, width)
+            x[k] = np.float32(X[np.uintp(at + j)]) if j < columns else 0.0
+
+    return read
+
+
+def blank_body(writes: bool) -> Callable[..., Any]:
+    """Build ``(z, place, step, n, lane)``, which says that n rows have no output, if any is asked for."""
+    nan = math.nan
+
+    def blank(z, place, step, n, lane):
+        if writes and lane == 0:
+            for _ in range(n):
+                z[place] = nan
+                place += np.uintp(step)
+
+    return blank
+
+
 def recall_rates(table, r, rates):
     """Read the rates of the next update."""
     for k in range(3):
@@ -420,7 +446,8 @@ def grid(pieces: Pieces, how: Plan, writes: bool, measures: bool) -> Any:
                 hs[i] = np.float32(h[(base + i) * h_step])
                 i += int32(threads)
             cuda.syncthreads()
-            for q in range(count):
+            q = int32(0)
+            while q < count:
                 for c in range(chunks):
                     begin = np.uintp(q * row_length + (c * lanes + lane) * width)
                     if width == 4:
@@ -432,13 +459,13 @@ def grid(pieces: Pieces, how: Plan, writes: bool, measures: bool) -> Any:
                 )  # whoever does not learn is not to leave the others
                 status, out = advance(own, m, held, X, 0, lane, ys[np.uintp(q)], weight, tally)
                 if status == f.OK:
-                    done += int32(1)
+                    done = int32(done + 1)
                     if moves:
                         r += 1
                         recall(table, r, rates)
                 elif status < 0 and learns:
                     if skip:
-                        left_out += int32(1)
+                        left_out = int32(left_out + 1)
                     else:
                         learns = False
                         if lane == 0:
@@ -446,6 +473,7 @@ def grid(pieces: Pieces, how: Plan, writes: bool, measures: bool) -> Any:
                 if speaks:
                     z[at] = out if learns and status >= 0 else nan
                     at += np.uintp(weights.shape[0])
+                q = int32(q + 1)
             base += rows
         if exists:
             put(own, m, state, m, sums, lane, tally)
@@ -466,8 +494,9 @@ def keyed(pieces: Pieces, how: Plan, writes: bool, measures: bool) -> Any:
     inline = single_inlined
     take, put = inline(take_body(pieces, how)), inline(put_body(pieces, how))
     advance, recall = inline(advance_body(pieces, how, measures)), single_jitable(recall_rates)
-    draw, column = single_jitable(draw_body(how.lanes)), single_jitable(column_of)
-    columns, lanes, width, values, _, threads = how
+    draw, read = single_jitable(draw_body(how.lanes)), inline(read_body(how))
+    blank = single_jitable(blank_body(writes))
+    columns, lanes, _, values, _, threads = how
     n_hyper, n_scalars, n_tally, nan = pieces.n_hyper, pieces.n_scalars, 2 * N_SUMS, math.nan
     n_values = max(1, values)
     slots_shape = (max(1, pieces.n_slots), n_values)
@@ -477,6 +506,7 @@ def keyed(pieces: Pieces, how: Plan, writes: bool, measures: bool) -> Any:
         stopped, learned, skipped, sums, z, z_row, z_member, members, groups, begins, ends, counter,
     ):  # fmt: skip
         x = cuda.local.array(n_values, float32)
+        coming = cuda.local.array(n_values, float32)
         tally = cuda.local.array(n_tally, float32)
         rates = cuda.local.array((1, 3), float32)
         own = (
@@ -486,14 +516,17 @@ def keyed(pieces: Pieces, how: Plan, writes: bool, measures: bool) -> Any:
         )  # fmt: skip
         state, held = (hp, weights, slots, charged, scalars), (weights, slots, charged)
         lane = int32(cuda.threadIdx.x % lanes)
-        m = -1
         g = -1
+        m = 0
         i = 0
         last = 0
         r = 0
-        moves = False
         done = 0
         left_out = 0
+        place = np.uintp(0)
+        moves = False
+        target = np.float32(0.0)
+        weight = np.float32(0.0)
         while True:
             if i >= last:
                 if g >= 0:
@@ -513,19 +546,25 @@ def keyed(pieces: Pieces, how: Plan, writes: bool, measures: bool) -> Any:
                 done = 0
                 left_out = 0
                 take(own, m, state, g, counts, table, r, learned, sums, lane, tally)
+                place = np.uintp(i * z_row + m * z_member)
                 if stopped[g] >= 0:
-                    while i < last:
-                        if writes and lane == 0:
-                            z[i * z_row + m * z_member] = nan
-                        i += 1
+                    blank(z, place, z_row, last - i, lane)
+                    i = last
+                if i < last:
+                    read(X, i * columns, lane, coming)
+                    target = np.float32(y[np.uintp(i)])
+                    weight = np.float32(h[np.uintp(i * h_step)])
             if i < last:
                 at = i * columns
+                i += 1
                 for k in range(values):
-                    j = column(lane, k, lanes, width)
-                    x[k] = np.float32(X[np.uintp(at + j)]) if j < columns else 0.0
-                status, out = advance(
-                    own, m, held, X, at, lane, np.float32(y[i]), np.float32(h[i * h_step]), tally
-                )
+                    x[k] = coming[k]
+                now, share = target, weight
+                if i < last:  # on its way while this row is learned
+                    read(X, at + columns, lane, coming)
+                    target = np.float32(y[np.uintp(i)])
+                    weight = np.float32(h[np.uintp(i * h_step)])
+                status, out = advance(own, m, held, X, at, lane, now, share, tally)
                 if status == f.OK:
                     done += 1
                     if moves:
@@ -537,14 +576,12 @@ def keyed(pieces: Pieces, how: Plan, writes: bool, measures: bool) -> Any:
                         left_out += 1
                     else:
                         if lane == 0:
-                            stopped[g] = origin + i
-                        while i + 1 < last:
-                            if writes and lane == 0:
-                                z[i * z_row + m * z_member] = nan
-                            i += 1
+                            stopped[g] = origin + i - 1
+                        blank(z, place, z_row, last - i + 1, lane)
+                        i = last
                 if writes and lane == 0:
-                    z[i * z_row + m * z_member] = out
-                i += 1
+                    z[place] = out
+                place += np.uintp(z_row)
 
     return kernel(single(learn_keyed), pieces.classes, threads=threads)
 
@@ -586,7 +623,7 @@ class Held:
     """The members' state on the device, where passes change it."""
 
     def __init__(self, pieces: Pieces, state: State) -> None:
-        self.state = State(*(cuda.to_device(np.ascontiguousarray(a, dtype=np.float32)) for a in state))
+        self.state: Any = State(*(cuda.to_device(np.ascontiguousarray(a, np.float32)) for a in state))
         self.can_pad = len(state.hp) == 0 or pads(pieces, state.hp[0].tolist())
         self._uploaders: dict[Any, Uploader] = {}
 

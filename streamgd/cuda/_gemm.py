@@ -136,10 +136,10 @@ class Tiles:
 
 
 def product_body(side: int, transposed: bool) -> Callable[..., Any]:
-    """Build ``(A, B, out, rows, depth, columns, slices)``: ``out (slices, rows, columns)``, parts of a product.
+    """Build ``(A, B, out, rows, depth, columns, slices)``, by all threads of a launch.
 
-    Each slice is the product of some of the ``depth`` columns of A, which stands there ``transposed`` or
-    not, and as many rows of B.
+    ``out (slices, rows, columns)`` gets parts of a product: each is that of some of the ``depth`` columns of
+    A, which stands there ``transposed`` or not, and as many rows of B.
     """
     tile, threads = side * EACH, side * side
     n_tile, n_mine = DEPTH * tile, EACH * EACH
@@ -189,4 +189,4 @@ def product_body(side: int, transposed: bool) -> Callable[..., Any]:
 @functools.cache
 def product(side: int, transposed: bool) -> Any:
     """Kernel: parts of a product; see `product_body`."""
-    return kernel(single(product_body(side, transposed)), threads=side * side)
+    return kernel(single(product_body(side, transposed)), threads=side * side, blocks=2)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamgd import _features as f
 from streamgd import _rows
-from streamgd._errors import InvalidValue
+from streamgd._errors import InvalidRow, InvalidValue
 from streamgd._single import number
 from streamgd._targets import Labels, Numbers
 from streamgd.kernels import fleet as on_cpu
@@ -111,18 +111,19 @@ class Members(ABC):
 
         return _fleet
 
-    def _fresh(self, begin: int) -> State:
-        """Return the state of each setting before it learns, of features ``begin`` and up."""
-        p, n = len(self._model._features), len(self._settings)
+    def _fresh(self, begin: int, settings: Sequence[Setting] = ()) -> State:
+        """Return the state of settings (all) before they learn, of features ``begin`` and up."""
+        settings = settings or self._settings
+        p, n = len(self._model._features), len(settings)
         slots = np.zeros((n, max(1, self._pieces.n_slots), p))
         weights = np.empty((n, p - begin))
-        for s, setting in enumerate(self._settings):
+        for s, setting in enumerate(settings):
             setting.rule.prepare(slots[s], begin)
             weights[s] = setting.initializer.values(begin, p)
-        hyper: Any = [setting.hyper for setting in self._settings]
+        hyper: Any = [setting.hyper for setting in settings]
         if self._dtype == np.float32:
             hyper = [list(map(number, row)) for row in hyper]
-        first = [setting.first for setting in self._settings]
+        first = [setting.first for setting in settings]
         arrays = (hyper, weights, slots[:, :, begin:], np.zeros((n, p - begin)), first)
         with np.errstate(over="ignore"):
             return State(*(np.ascontiguousarray(array, dtype=self._dtype) for array in arrays))
@@ -207,9 +208,9 @@ class Members(ABC):
             model._last_columns = None
             self._widen()
             model._commit_targets(targets)
-            state, fresh = self._fetched(), self._fresh(0)
+            state, fresh = self._fetched(), self._fresh(0, [self._settings[self._which[m]]])
             for ours, new, name in zip(state, fresh, State._fields, strict=True):
-                ours[m] = new[self._which[m]]
+                ours[m] = new[0]
                 if name == "scalars":
                     ours[m] = given["_scalars"]
                 elif name != "hp":
@@ -265,8 +266,6 @@ class Members(ABC):
             from . import _arrays
 
             array = _arrays.device_rows(X)
-            if array.dtype != np.float32:
-                raise TypeError(f"X is {array.dtype} on the device; fleets read float32: give X.float()")
             n, p = array.shape
             if columns is not None and len(columns) != p:
                 raise ValueError(f"columns has {len(columns)} names, X has {p} columns")
@@ -281,6 +280,20 @@ class Members(ABC):
         if isinstance(values, OnDevice):
             return self._module.first_bad(values.array, y, h)  # type: ignore[no-any-return]
         return on_cpu.first_bad(values, y, h, self._dtype == np.float32)
+
+    def _refused(
+        self, status: int, row: int, rows: _rows.Rows, y: NDArray[Any], h: Floats, codes: Floats
+    ) -> InvalidRow:
+        """Say which value of a refused row was wrong."""
+        values = np.asarray(rows.values[row], dtype=np.float64).reshape(1, -1)
+        weight = h[row : row + 1] if len(h) > 1 else h
+        if on_cpu.first_bad(values, codes[row : row + 1], weight, single=False)[1] == f.OK:
+            return InvalidValue(
+                "the values, the target or the weight are larger than 1e15 in size, and members compute in "
+                "float32: scale them first, or say dtype='float64' on the CPU"
+            ).at(row)
+        error: InvalidRow = self._model._refused(status, row, rows, y, h)
+        return error
 
     def _learn(
         self, X: Any, y: Any, w: Any, columns: Columns, keys: Any = None, *, outputs: bool
@@ -313,7 +326,7 @@ class Members(ABC):
                 if len(model._features) > self._width:
                     model._forget_rows(self._width)
             if status != f.OK:
-                error = model._refused(status, n, rows, targets, h)
+                error = self._refused(status, n, rows, targets, h, codes)
                 error.outputs = z
                 raise error
             if keys is None and n and self._has_failed.all():
@@ -332,7 +345,7 @@ class Members(ABC):
             nothing = np.zeros(rows.n)
             row, status = self._first_bad(rows.values, nothing, _NO_WEIGHT)
             if status != f.OK and model.on_invalid == "raise":
-                raise model._refused(status, row, rows, nothing, _NO_WEIGHT)
+                raise self._refused(status, row, rows, nothing, _NO_WEIGHT, nothing)
             names = model._column_names(rows)
             slots = model._slots_of(names, np.arange(len(names)))
             values: Any = rows.values

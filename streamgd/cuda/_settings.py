@@ -119,7 +119,7 @@ def of_learner(learner: Any, model: Any, what: str) -> Setting:
                 f"{what} has {name}={changes[name]!r}, and the fleet's model {name}={ours[name]!r}: members "
                 "see the same rows, and agree on what is one"
             )
-    return _setting(learner, changes, changes)
+    return _setting(learner.clone(), changes, changes)
 
 
 def unlike(setting: Setting, other: Setting) -> str:
@@ -155,8 +155,8 @@ def _alike(made: Sequence[Setting]) -> None:
             )
 
 
-def _setting(learner: Any, params: Params, changes: Params) -> Setting:
-    fresh = learner.clone()
+def _setting(fresh: Any, params: Params, changes: Params) -> Setting:
+    """Return the setting of a learner that has learned nothing."""
     return Setting(
         dict(params),
         dict(changes),

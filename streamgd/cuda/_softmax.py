@@ -1,8 +1,8 @@
 """Sums of gradients of softmax regression: few classes in one kernel, many by products of matrices.
 
-The weights to predict with are made once, as a table ``(1 + columns, classes)``, the intercepts first: averages
-and penalties have no say in what comes after. A class that has not been seen has an intercept of minus
-infinity there, and so its outputs are.
+The weights to predict with are made once, as a table ``(1 + columns, classes)``, the intercepts first:
+averages and penalties have no say in what comes after. A class that has not been seen has an intercept of
+minus infinity there, and so its outputs are.
 
 Of few classes a warp has some rows in registers at a time, as in ``_linear``, and the table in shared memory.
 Of many, outputs are the product of rows and table, a warp makes derivatives of each row's outputs, and their
@@ -32,20 +32,25 @@ from ._engine import Outcome, Singles, _outcome
 from ._linear import CODES, COUNT, N_INFO, NOTHING_REFUSED, REFUSED, WARP, Plan, add_over_warp, leave_counts
 
 MOST_CLASSES = 16  # of one kernel
-MOST_SUMS = 64  # of a thread, in registers: of each class, its columns
+# Sums that a thread of it has registers for: of rows read 4 values at once, or one by one; less where
+# gradients are taken ahead.
+MOST_SUMS, MOST_SUMS_SINGLY, LESS_AHEAD = 64, 40, 16
 PART = 16 << 20  # bytes of rows or derivatives that are worked on at a time: an H100's cache has 50 MB
 
 
 def few(pieces: Pieces, columns: int, known: int, aligned: bool) -> Plan | None:
     """Return how threads share rows if one kernel is to do all, None for products of matrices.
 
-    One kernel reads rows once, and takes the place of a product while registers have room for the sums:
-    10 classes of 128 columns, 8 of 256. No device has been asked yet from where on products are faster.
+    One kernel reads rows once, and does as long as registers have room for its sums: of 16 classes and 128
+    columns, or 8 and 256. Where products are faster nobody has measured yet: the limits are the compiler's.
     """
     how = _linear.plan(pieces, columns, aligned)
-    if how.wide or known > MOST_CLASSES or known * how.values > MOST_SUMS:
+    n_sums, most = known * how.values, MOST_SUMS if how.width == 4 else MOST_SUMS_SINGLY
+    if _linear.looks_ahead(pieces):
+        most -= LESS_AHEAD
+    if how.wide or known > MOST_CLASSES or n_sums > most:
         return None
-    return how._replace(rows=2)
+    return how._replace(rows=2 if 2 * known <= MOST_CLASSES and 2 * n_sums <= most else 1)
 
 
 # -- what both ways share -----------------------------------------------------------------------
@@ -54,9 +59,9 @@ def few(pieces: Pieces, columns: int, known: int, aligned: bool) -> Plan | None:
 def table_body(pieces: Pieces) -> Callable[..., Any]:
     """Build ``(hp, weights, slots, charged, scalars, known, table)``, by all threads of a launch.
 
-    Of the state, coordinate s of class k stands at ``s * lanes + k``, and there are ``lanes`` rows of scalars.
-    ``table`` gets what predictions are made with, and behind it, if rules look ahead, what gradients are
-    taken at.
+    Of the state, coordinate s of class k stands at ``s * lanes + k``; ``lanes`` is the number of rows of
+    scalars. ``table`` gets what predictions are made with, and behind it, if rules look ahead, what gradients
+    are taken at.
     """
     jit = single_jitable
     weight, weight_ahead = (jit(coordinate.weight_body(pieces, jit, ahead=a)) for a in (False, True))
@@ -120,8 +125,8 @@ def judge(size, y, h, bound, bound_ahead, weight, clip):
 def sums_body(how: Plan, known: int, ahead_too: bool) -> Callable[..., Any]:
     """Build ``(table, factors, clip, X, y, w, z, skip, base, n, parts, info)``, by all threads of a launch.
 
-    ``parts`` gets each block's sums ``(1 + columns, known)``, ``z`` the outputs; ``factors`` are the weights of
-    classes. There were ``base`` rows before ``X``.
+    ``parts`` gets each block's sums ``(1 + columns, known)``, ``z`` the outputs; ``factors`` are the weights
+    of classes. There were ``base`` rows before ``X``.
     """
     jit = single_jitable
     add, leave = jit(add_over_warp), jit(leave_counts)
@@ -436,8 +441,8 @@ def derivatives(known: int, ahead_too: bool, threads: int) -> Any:
 class SoftmaxEngine:
     """Softmax regression on the device, while gradients of rows of ``p`` columns are added up.
 
-    Calls come in this order: `begin`, `add` for each part, `sums`. All kernels run on ``stream``. Sums are the
-    same to the bit whenever they are computed on a device; where cuBLAS is used, others may differ.
+    Calls come in this order: `begin`, `add` for each part, `sums`. All kernels run on ``stream``. Sums are
+    the same to the bit whenever they are computed; where cuBLAS is used, on the same kind of device.
 
     Parameters
     ----------

@@ -22,9 +22,9 @@ _FIRST_ROOM = 4  # keys that there is room for at first
 class Fleet(Members):
     """Learners that differ in their numbers, all learning the same rows: a grid over one stream.
 
-    Each member is to the bit the learner that it would be alone (in float64, on the CPU), but rows are read
-    once for all of them, by as many threads as wanted, or on a GPU. Their metrics are kept on the way, of
-    the outputs made before each update: `best` says which parameters were good for the stream so far.
+    Each member is the learner that it would be alone (from the same arrays, in float64 on the CPU: to the
+    bit), but rows are read once for all of them, by as many threads as wanted, or on a GPU. Their metrics are
+    kept on the way, of the outputs made before each update: `best` says which parameters were good so far.
 
     A grid may have rates that are too large. Where gradients are clipped such a member just has large losses.
     One whose raw output or gradient is no number, or too large for its dtype, stops before that row, where a
@@ -176,7 +176,7 @@ class Fleet(Members):
         ----------
         X
             Rows ``(n, p)``: a NumPy array, a frame of pandas, polars or Arrow; with ``device="cuda"`` also a
-            float32 matrix there (PyTorch, CuPy, ...), which is not copied.
+            matrix there (PyTorch, CuPy, ...) of float32, float16 or uint8, which is not copied.
         y
             Targets ``(n,)``. Labels are those of learners: ``labels=`` of the model, or as they are found.
         w
@@ -221,9 +221,8 @@ class KeyedFleet(Members):
     """A learner for each key of a stream, all with the same parameters: one for each user, shop, sensor.
 
     What `Fleet` is for many parameters, this is for many streams in one: a row is learned by the learner of
-    its key alone, in the order of the stream. A key that is new gets a fresh learner. Each member is to the
-    bit what a dict of learners would have under its key (in float64, on the CPU), except that all know the
-    same columns and labels.
+    its key alone, in the order of the stream. A key that is new gets a fresh learner. Each member is what a
+    dict of learners would have under its key, except that all know the same columns and labels.
 
     A member whose raw output or gradient becomes too large stops and is in `failed`; the others go on.
 

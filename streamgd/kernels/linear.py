@@ -395,12 +395,11 @@ def derivatives(pieces: Pieces, dtype: str, ndim: int, precision: Precision = DO
     NaN. All but the rows' values are in ``precision``.
     """
     jit, layout = precision.jit, precision.layout(coordinate.layout(ndim))
-    loss_class, optimizer_class, _ = pieces.classes
-    make_loss, loss_hyper = loss_class.struct, jit(take_hyper(loss_class))
+    optimizer_class = pieces.optimizer
     output_body = coordinate.output_body
     output = precision.inline(output_body(pieces, jit, layout))
     output_ahead = precision.inline(output_body(pieces, jit, layout, ahead=True))
-    gradient = jit(loss_class.gradient)
+    slope = precision.inline(coordinate.slope_body(pieces, jit))
     take_own = jit(access.TAKE[pieces.n_own])
     looks_ahead = optimizer_class.overrides("ahead") or pieces.averaged
     add_rows = precision.inline(add_rows_body(ndim, precision))
@@ -412,7 +411,6 @@ def derivatives(pieces: Pieces, dtype: str, ndim: int, precision: Precision = DO
         adds, sums,
     ):  # fmt: skip
         sources
-        loss = make_loss(*loss_hyper(hp, 0))
         own = take_own(scalars, OPTIMIZER)
         w_step = 1 if w.shape[0] > 1 else 0
         count = 0
@@ -426,27 +424,9 @@ def derivatives(pieces: Pieces, dtype: str, ndim: int, precision: Precision = DO
             size, p = output(hp, weights, slots, charged, scalars, own, values, begin, index, begin, n)
             h = w[i * w_step]
             z[i] = p
-            g = 0.0
-            status = f.OK
-            if not (size <= LIMIT):
-                status = f.BAD_ROW
-            elif not (abs(y[i]) <= LIMIT):
-                status = f.BAD_TARGET
-            elif not (0.0 <= h <= LIMIT):
-                status = f.BAD_WEIGHT
-            elif not (abs(p) <= LIMIT):
-                status = f.OVERFLOW
-            elif h != 0.0:
-                if looks_ahead:
-                    _, p = output_ahead(
-                        hp, weights, slots, charged, scalars, own, values, begin, index, begin, n
-                    )
-                g = h * gradient(loss, y[i], p)
-                bounded = abs(p) <= LIMIT and abs(g) <= LIMIT
-                g = clip if g > clip else (-clip if g < -clip else g)
-                if not (bounded and abs(g) * (1.0 + size) <= LIMIT):
-                    status = f.OVERFLOW
-            d[i] = g
+            if looks_ahead:
+                _, p = output_ahead(hp, weights, slots, charged, scalars, own, values, begin, index, begin, n)
+            status, d[i] = slope(hp, clip, size, y[i], h, z[i], p)
             if status == f.OK:
                 count += 1 if h != 0.0 else 0
             elif skip:

@@ -46,9 +46,8 @@ class DeviceMiniBatches(CompiledDriver):
         self.done = lo = 0
         size, n = self.multiple, len(rows)
         while lo < n:
-            together = self._gradient.takes_several(size, len(rows.columns))
-            hi = n if together else min(lo + size, n)
-            X, y, w = rows.part(lo, hi)
+            together = self._gradient.takes_several(size, rows.X, len(rows.columns))
+            X, y, w = rows.part(lo, n if together else min(lo + size, n))
             h = 1 if w is None else w
             before = self._model.n_updates
             try:
@@ -56,15 +55,15 @@ class DeviceMiniBatches(CompiledDriver):
                     z = self._gradient.learn_batches(X, y, h, rows.columns, size)
                 else:
                     z = self._gradient.learn_one_batch(X, y, h, rows.columns)
-            except InvalidRow as error:
-                bad = type(error)(str(error).removeprefix(f"row {error.row}: ")).at(lo + (error.row or 0))
-                if error.outputs is not None:  # of the mini-batches before the one with the bad row
-                    outputs.append(error.outputs)
-                    self.done = lo + len(error.outputs)
-                bad.outputs = stacked(outputs)
-                raise bad from error
-            except BaseException:
-                self.done = hi if self._model.n_updates > before and not together else lo
+            except BaseException as error:
+                if together:
+                    self.done = lo + self._gradient.taken
+                elif self._model.n_updates > before:
+                    self.done = min(lo + size, n)
+                if isinstance(error, InvalidRow):
+                    bad = type(error)(str(error).removeprefix(f"row {error.row}: ")).at(lo + (error.row or 0))
+                    bad.outputs = stacked(outputs if error.outputs is None else [*outputs, error.outputs])
+                    raise bad from error
                 raise
             outputs.append(z)
             lo = self.done = lo + len(z)

@@ -55,11 +55,11 @@ def gate_cases() -> Iterator[Case]:
     sgd, adagrad, adam = (pieces_of(o) for o in (optim.SGD, optim.AdaGrad, optim.Adam))
     normalized, coin = pieces_of(optim.Normalized), pieces_of(optim.Coin)
     for p, lanes in ((7, 1), (31, 1), (31, 4), (31, 8), (127, 8), (511, 32)):
-        yield case(sgd, p, lanes, registers=160 if lanes == 1 else 232)
+        yield case(sgd, p, lanes, registers=160 if lanes == 1 else 248)
     for pieces, p in ((adagrad, 320), (adam, 255), (normalized, 255)):
         yield case(pieces, 31, 1, registers=232)
         yield case(pieces, p, 32, registers=255)
-    yield case(coin, 15, 1, registers=240)
+    yield case(coin, 15, 1, registers=248)
     yield case(coin, 31, 8, registers=255)
     yield case(sgd, 31, 1, dtype=types.float16, registers=160)
     yield case(sgd, 31, 8, dtype=types.uint8, registers=200)

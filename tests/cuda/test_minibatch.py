@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import pickle
 import random
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -29,7 +31,8 @@ from streamgd import linear_model, optim, training
 from streamgd._rows import SparseRows
 from streamgd.cuda import _engine, _linear, _upload
 from streamgd.cuda._backend import IS_SIMULATED, cuda
-from streamgd.optim import penalties, schedulers
+from streamgd.kernels.pieces import INTERCEPT
+from streamgd.optim import losses, penalties, schedulers
 
 N = 48  # rows of a mini-batch: few, where a thread is a Python function
 
@@ -63,9 +66,10 @@ def assert_close(one, other, bound=CLOSE):
 
 def assert_close_weights(one, other, bound=1e-5):
     """For penalties that store weights in a form of their own."""
-    a, b = (np.array(list(m.weights.values())) for m in (one, other))
+    n = len(one._features)
+    a, b = (m._current(m._weights[:n], m._charged[:n]) for m in (one, other))
     np.testing.assert_allclose(a, b, rtol=0, atol=bound * np.abs(b).max())
-    assert one.intercept == pytest.approx(other.intercept, abs=bound)
+    np.testing.assert_allclose(one._scalars[..., INTERCEPT], other._scalars[..., INTERCEPT], atol=bound)
 
 
 # -- one step, all pieces ----------------------------------------------------------------------
@@ -422,3 +426,22 @@ def test_what_has_no_kernel_says_so():
         silent(LOGISTIC(), X, y, batch_size=8, device="gpu")
     with pytest.raises(ValueError, match="8193 columns"):
         silent(LOGISTIC(), np.zeros((4, 8193), np.float32), [0, 1, 0, 1], batch_size=2)
+
+
+@dataclass(frozen=True)
+class Careless(losses.Loss):
+    """A user's loss with an int where a float was meant."""
+
+    def value(self, y: float, p: float) -> float:
+        return 1 / (1 + math.exp(-p)) - y
+
+    def gradient(self, y: float, p: float) -> float:
+        q = 1 / (1 + math.exp(-p))
+        return q * (1.0 - q)
+
+
+def test_a_loss_that_would_be_float64_says_where():
+    X, y = data(40, 3)
+    model = linear_model.LinearRegression(loss=Careless())
+    with pytest.raises(TypeError, match=r"Careless.gradient, line \d+ of test_minibatch.py"):
+        silent(model, X, y.astype(float), batch_size=8)
