@@ -233,7 +233,7 @@ def _look_for_doubles(function: Any, arguments: Any, found: dict[str, None], see
             name = getattr(getattr(statement, "target", None), "name", None)
             if typed.typemap.get(name) == types.float64:
                 found[f"{function.__qualname__}, line {statement.loc.line} of {file}"] = None
-            call = getattr(statement, "value", None)
+            call: Any = getattr(statement, "value", None)
             if getattr(call, "op", None) != "call":
                 continue
             called = getattr(typed.typemap.get(call.func.name), "typing_key", None)

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from ._errors import CudaUnavailable, check_package
+from ._errors import check_package
 
 check_package()
 
@@ -19,7 +19,6 @@ from streamgd._jit import _contents, importable  # noqa: E402
 __all__ = [
     "FULL_WARP",
     "IS_SIMULATED",
-    "check_device",
     "cuda",
     "float32",
     "int32",
@@ -29,35 +28,14 @@ __all__ = [
     "multiprocessors",
 ]
 
-IS_SIMULATED = bool(config.ENABLE_CUDASIM)
+_settings: Any = config
+IS_SIMULATED = bool(_settings.ENABLE_CUDASIM)
 FULL_WARP = 0xFFFFFFFF
-LEAST_CAPABILITY = (7, 5)
-
-
-def check_device() -> None:
-    """Raise CudaUnavailable unless there is a driver, and a device that it can use."""
-    if IS_SIMULATED:
-        return
-    from numba.cuda.cudadrv.error import CudaSupportError
-
-    try:
-        capability = tuple(cuda.get_current_device().compute_capability)
-    except CudaSupportError as error:
-        raise CudaUnavailable(
-            f"there is no CUDA driver that works ({error}): install NVIDIA's driver, or say device='cpu'"
-        ) from error
-    except Exception as error:  # the driver's errors have no base of their own
-        raise CudaUnavailable(f"no CUDA device can be used ({error}); device='cpu' needs none") from error
-    if capability < LEAST_CAPABILITY:
-        raise CudaUnavailable(
-            f"this GPU has compute capability {capability[0]}.{capability[1]}, and kernels need 7.5 (Turing) "
-            "or later; device='cpu' needs none"
-        )
 
 
 def multiprocessors() -> int:
-    """Return how many blocks can certainly wait for each other; the simulator has one at a time."""
-    return 1 if IS_SIMULATED else int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
+    """Return how many blocks can certainly wait for each other."""
+    return 1 << 10 if IS_SIMULATED else int(cuda.get_current_device().MULTIPROCESSOR_COUNT)
 
 
 # -- kernels ------------------------------------------------------------------------------------
@@ -92,13 +70,12 @@ class Kernel:
         self._dispatcher = dispatcher
 
     def __getitem__(self, grid: Any) -> Any:
-        settings: Any = config
-        before = settings.CUDA_LOW_OCCUPANCY_WARNINGS
+        before = _settings.CUDA_LOW_OCCUPANCY_WARNINGS
         try:
-            settings.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+            _settings.CUDA_LOW_OCCUPANCY_WARNINGS = 0
             return self._dispatcher[grid]
         finally:
-            settings.CUDA_LOW_OCCUPANCY_WARNINGS = before
+            _settings.CUDA_LOW_OCCUPANCY_WARNINGS = before
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._dispatcher, name)

@@ -148,7 +148,7 @@ def pads(pieces: Pieces, hp: list[float]) -> bool:
     with np.errstate(all="ignore"):
         try:
             return repr(list(outputs(1))) == repr(list(outputs(3)))
-        except ArithmeticError:  # 0 / 0, which compiled code goes on from
+        except (ArithmeticError, ValueError):  # 0 / 0 or log(0), from which compiled code goes on
             return False
 
 
@@ -454,9 +454,8 @@ def grid(pieces: Pieces, how: Plan, writes: bool, measures: bool) -> Any:
                         x[4 * c], x[4 * c + 1], x[4 * c + 2], x[4 * c + 3] = load4(xs, begin)
                     else:
                         x[c] = xs[begin]
-                weight = (
-                    hs[np.uintp(q)] if learns else 0.0
-                )  # whoever does not learn is not to leave the others
+                # whoever has stopped goes along with the others: shuffles want all lanes of a warp
+                weight = hs[np.uintp(q)] if learns else 0.0
                 status, out = advance(own, m, held, X, 0, lane, ys[np.uintp(q)], weight, tally)
                 if status == f.OK:
                     done = int32(done + 1)
@@ -665,7 +664,7 @@ def first_bad(X: Any, y: Any, h: Any, *, blocks: int = BLOCKS, threads: int = 25
     found = cuda.to_device(np.array([NOTHING_REFUSED]))
     rows = device_rows(X).reshape(n * columns)
     refused(threads)[min(blocks, -(-n * WARP // threads)), threads](
-        rows, _column(y, n), _column(h, len(h)), int(len(h) > 1), columns, found
+        rows, _column(y, n), _column(h, h.shape[0]), int(h.shape[0] > 1), columns, found
     )
     first = int(found.copy_to_host()[0])
     return (n, f.OK) if first == NOTHING_REFUSED else (first // CODES, -(first % CODES))
@@ -739,8 +738,9 @@ class _Books(NamedTuple):
     @classmethod
     def of(cls, clock: Clock, outcome: Outcome) -> _Books:
         nothing, n = np.zeros_like(outcome.learned), len(outcome.learned)
+        table = np.concatenate([clock.table, clock.table[-1:]])  # one more row is read after the last update
         host = (
-            clock.counts.astype(np.int64), clock.table.astype(np.float32), clock.first, clock.step,
+            clock.counts.astype(np.int64), table.astype(np.float32), clock.first, clock.step,
             outcome.stopped, nothing, nothing, np.zeros((n, 2 * N_SUMS), np.float32),
         )  # fmt: skip
         return cls(*map(cuda.to_device, host))
@@ -780,13 +780,15 @@ def grid_pass(
     and errors are not added up.
     """
     n_members, columns = held.shape
+    if not n_members or not len(y):
+        return
     how = plan(pieces, n_members, columns, held.can_pad, launch)
     if not how.values:
         everyone, none = np.arange(n_members), np.zeros(n_members, dtype=np.int64)
         members = cuda.to_device(everyone)
     books, writes, measures = _Books.of(clock, outcome), z is not None, outcome.sums.size > 0
-    most = max(1, OUTPUT_VALUES // n_members) if writes else len(y)
-    room = cuda.device_array(n_members * min(len(y), most) if writes else 1, np.float32)
+    most = min(len(y), max(1, OUTPUT_VALUES // n_members)) if writes else len(y)
+    room = cuda.device_array(n_members * most if writes else 1, np.float32)
     for chunk in _chunks(held, X, y, h, most):
         arguments = (*held.state, *books.arguments(chunk, skip), room)
         if how.values:
@@ -819,13 +821,13 @@ def keyed_pass(
     launch: Launch = LAUNCH,
 ) -> None:
     """Let ``members[g]`` learn rows ``starts[g]`` to ``starts[g + 1] - 1``, for each g; ``z`` is ``(n,)``."""
-    columns = held.shape[1]
-    how = plan(pieces, len(members), columns, held.can_pad, launch, keyed=True)
+    if not len(y):
+        return
+    how = plan(pieces, len(members), held.shape[1], held.can_pad, launch, keyed=True)
     books, writes, measures = _Books.of(clock, outcome), z is not None, outcome.sums.size > 0
-    most = OUTPUT_VALUES
-    room = cuda.device_array(min(len(y), most) if writes else 1, np.float32)
+    room = cuda.device_array(min(len(y), OUTPUT_VALUES) if writes else 1, np.float32)
     there, kernel = cuda.to_device(members), keyed(pieces, how, writes, measures)
-    for chunk in _chunks(held, X, y, h, most):
+    for chunk in _chunks(held, X, y, h, OUTPUT_VALUES):
         bounds = np.clip(starts, chunk.first, chunk.last) - chunk.first
         groups = np.flatnonzero(bounds[1:] > bounds[:-1])
         arguments = (*held.state, *books.arguments(chunk, skip), room, 1, 0, there)

@@ -304,15 +304,15 @@ def sums_body(how: Plan, known: int, ahead_too: bool) -> Callable[..., Any]:
 # -- many classes -------------------------------------------------------------------------------
 
 
-def lengths_body(columns: int) -> Callable[..., Any]:
-    """Build ``(X, n, copies, clean, lengths)``, a warp for each row: sums of absolute values.
+def lengths_body() -> Callable[..., Any]:
+    """Build ``(X, n, columns, copies, clean, lengths)``, a warp for each row: sums of absolute values.
 
     If it ``copies``, ``clean`` gets the rows in float32, and zeros for one that is refused: its derivatives
     are 0, but not all of its values may be numbers.
     """
     add = single_jitable(add_over_warp)
 
-    def lengths(X, n, copies, clean, lengths):
+    def lengths(X, n, columns, copies, clean, lengths):
         lane = cuda.threadIdx.x % WARP
         for i in range(int64(cuda.grid(1) // WARP), n, cuda.gridsize(1) // WARP):
             start = i * columns
@@ -342,7 +342,7 @@ def first_highest(best, top):
     return best, top
 
 
-def derivatives_body(known: int, ahead_too: bool) -> Callable[..., Any]:
+def derivatives_body(ahead_too: bool) -> Callable[..., Any]:
     """Build ``(table, size, factors, clip, y, w, lengths, z, d, skip, base, n, info)``, a warp for each row.
 
     ``z (n, known)`` has rows times weights, and gets the outputs; ``d`` the derivatives. Where gradients are
@@ -351,10 +351,11 @@ def derivatives_body(known: int, ahead_too: bool) -> Callable[..., Any]:
     jit = single_jitable
     add, leave, highest = jit(add_over_warp), jit(leave_counts), jit(first_highest)
     judge_row, others = jit(judge), jit(all_but)
-    n_known, unseen, nan = float(known), -math.inf, math.nan
+    unseen, nan = -math.inf, math.nan
 
     def derivatives(table, size, factors, clip, y, w, lengths, z, d, skip, base, n, info):
         lane = cuda.threadIdx.x % WARP
+        known = factors.shape[0]
         w_step = 1 if w.shape[0] > 1 else 0
         refused = int64(NOTHING_REFUSED)
         count = int32(0)
@@ -381,7 +382,7 @@ def derivatives_body(known: int, ahead_too: bool) -> Callable[..., Any]:
             bound = add(bound, 1, WARP)
             bound_ahead = add(bound_ahead, 1, WARP) if ahead_too else bound
             best, top = highest(best, top)
-            label = int32(y[i]) if 0.0 <= y[i] < n_known else int32(0)
+            label = int32(y[i]) if 0.0 <= y[i] < float32(known) else int32(0)
             h = float32(w[i * w_step])
             status, steepest = judge_row(lengths[i], y[i], h, bound, bound_ahead, factors[label], clip)
             if lane == 0:
@@ -424,15 +425,15 @@ def sums(how: Plan, known: int, ahead_too: bool) -> Any:
 
 
 @functools.cache
-def lengths(columns: int, threads: int) -> Any:
+def lengths(threads: int) -> Any:
     """Kernel: what rows add up to; see `lengths_body`."""
-    return kernel(single(lengths_body(columns)), threads=threads)
+    return kernel(single(lengths_body()), threads=threads)
 
 
 @functools.cache
-def derivatives(known: int, ahead_too: bool, threads: int) -> Any:
+def derivatives(ahead_too: bool, threads: int) -> Any:
     """Kernel: derivatives in rows' outputs; see `derivatives_body`."""
-    return kernel(single(derivatives_body(known, ahead_too)), threads=threads)
+    return kernel(single(derivatives_body(ahead_too)), threads=threads)
 
 
 # -- the engine ---------------------------------------------------------------------------------
@@ -526,13 +527,13 @@ class SoftmaxEngine:
         copies = skip or not self._is_single
         self._make_room(n, copies)
         blocks = self._blocks(n, self._threads // WARP)
-        measure = lengths(p, self._threads)[blocks, self._threads, self.stream]
-        measure(X, n, copies, self._clean, self._lengths)
+        measure = lengths(self._threads)[blocks, self._threads, self.stream]
+        measure(X, n, p, copies, self._clean, self._lengths)
         rows = self._clean if copies else X
         products.multiply(rows, self._table[known : self._size], z, n, p, known)
         if self._ahead_too:
             products.multiply(rows, self._table[self._size + known :], self._slopes, n, p, known)
-        derive = derivatives(known, self._ahead_too, self._threads)[blocks, self._threads, self.stream]
+        derive = derivatives(self._ahead_too, self._threads)[blocks, self._threads, self.stream]
         given = self._table, self._size, self._factors, self._clip, y, w, self._lengths, z, self._slopes
         derive(*given, skip, self._base, n, self._info)
         products.add_transposed(rows, self._slopes, self._sums[known:], n, p, known)

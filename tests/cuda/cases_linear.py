@@ -40,8 +40,8 @@ def mini_batch_optimizers() -> list[type[Optimizer]]:
 def gate_cases() -> Iterator[Case]:
     signature = types.void(*STATE, *rows(), vector, words, *PLACE)
     for p, aligned in (
-        (1, False), (8, True), (31, False), (128, True), (250, False), (256, True), (300, False), (1024, True),
-        (2047, False), (8192, True),
+        (1, False), (8, True), (31, False), (128, True), (250, False), (256, True), (300, False),
+        (1024, True), (2047, False), (8192, True),
     ):  # fmt: skip
         for name, pieces in (("plain", PLAIN), ("heavy", HEAVY)):
             how = _linear.plan(pieces, p, aligned)

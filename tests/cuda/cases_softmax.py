@@ -45,14 +45,14 @@ def gate_cases() -> Iterator[Case]:
     for name, pieces in (("plain", PLAIN), ("ahead", AHEAD), ("lazy", LAZY)):
         yield Case(f"a table of weights, {name}", _softmax.table(pieces, 256), state)
     for dtype in (single, types.float16, types.uint8):
-        signature = types.void(dtype[::1], integer, flag, vector, vector)
-        yield Case(f"lengths of rows, {dtype}", _softmax.lengths(300, 256), signature)
+        signature = types.void(dtype[::1], integer, integer, flag, vector, vector)
+        yield Case(f"lengths of rows, {dtype}", _softmax.lengths(256), signature)
     signature = types.void(
         vector, integer, vector, single, vector, vector, vector, vector, vector, flag, integer, integer, words
     )
     for ahead in (False, True):
-        kernel = _softmax.derivatives(1000, ahead, 256)
-        yield Case(f"derivatives of 1000 classes{', ahead' if ahead else ''}", kernel, signature)
+        kernel = _softmax.derivatives(ahead, 256)
+        yield Case(f"derivatives of many classes{', ahead' if ahead else ''}", kernel, signature)
     signature = types.void(vector, vector, vector, *[integer] * 4)
     for transposed in (False, True):
         name = f"product{' of a transposed matrix' if transposed else ''}"

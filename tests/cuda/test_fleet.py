@@ -75,13 +75,13 @@ def state_of(models) -> State:
 def clock_of(models, n: int) -> Clock:
     tables = []
     for model in models:
-        t = np.arange(model.n_updates, model.n_updates + n + 2)
+        t = np.arange(model.n_updates, model.n_updates + n + 1)
         lr = model.optimizer.scheduler.get_many(t)
         inside = model.intercept_lr == "optimizer"
         intercept = np.ones(len(t)) if inside else model.intercept_lr.get_many(t)
         tables.append(np.stack([lr[:-1], lr[1:], intercept[:-1]], axis=1))
     counts = np.array([(m.n_updates, m.n_samples) for m in models], dtype=float)
-    first = np.arange(len(models)) * (n + 1)
+    first = np.arange(len(models)) * n
     return Clock(counts, np.concatenate(tables), first, np.ones(len(models), dtype=np.int64))
 
 
@@ -313,6 +313,16 @@ def test_rows_without_weight_change_nothing(name):
     assert differs(z, np.array([m.predict_learn_rows(X, y, np.zeros(6)) for m in models]).T) < CLOSE
 
 
+def test_no_rows_change_nothing():
+    models = learners(3, 5, optimizer=rule("SGD"), seed=5)
+    held, outcome, z = grid(
+        models, np.zeros((0, 5), np.float32), np.zeros(0), np.ones(1), launch=Launch(1, 32)
+    )
+    assert z.shape == (0, 3)
+    assert (outcome.learned == 0).all()
+    assert (_fleet.fetch(models[0]._pieces, held).weights == state_of(models).weights).all()
+
+
 def test_without_outputs_and_metrics():
     X, y, w = rows(9, 5)
     models = learners(3, 5, optimizer=rule("SGD"), seed=5)
@@ -334,6 +344,12 @@ class Ratio(Optimizer):
 
     def step(self, w, slots, g, x, c):
         return w - c[0] * g * x / (x * x), (slots[0] + 1.0,)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_no_rule_of_ours_sees_a_coordinate_to_spare(name):
+    model = linear_model.LogisticRegression(optimizer=getattr(optim, name)())
+    assert _fleet.pads(model._pieces, model._hp.tolist())
 
 
 def test_a_rule_that_divides_by_0_has_no_coordinates_to_spare():

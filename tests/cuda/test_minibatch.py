@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import river.linear_model
-from test_float32 import (
+from single_models import (
     CLOSE,
     LOGISTIC,
     LOSSES,
@@ -153,6 +153,13 @@ def test_after_200_steps_losses_agree(monkeypatch, rule, large):
         assert model.n_updates == 200
     one, other = (history.last("loss") for history in histories)
     assert one == pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_blocks_that_wait_for_each_other(rule):
+    X, y = data(450, 31)
+    assert min(_linear.RESIDENT_BLOCKS, _linear.BLOCKS) > 2  # there are three, of 16 rows at a time
+    assert_close(*both(LOGISTIC(RULES[rule]), X, y, batch_size=200), 2e-5)
 
 
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 63, 64, 65, 200])

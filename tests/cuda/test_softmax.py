@@ -180,6 +180,13 @@ def test_one_weight_for_all_rows_classes_that_are_not_seen_and_lanes_to_spare(kn
     assert_close(total, np.vstack([rows.sum(axis=0), g.X.T @ rows]))
 
 
+@pytest.mark.parametrize("known", [3, 20])
+def test_equal_outputs_as_of_a_new_model(known):
+    g = given(30, 4, known)
+    g.weights[:], g.scalars[:, INTERCEPT] = 0.0, 0.0
+    check(g)
+
+
 @pytest.mark.parametrize("known", [4, 20])
 def test_derivatives_are_clipped_and_a_sure_class_has_no_cancellation(known):
     g = given(40, 6, known)
