@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-import os
-import threading
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from . import _features as f
 from . import _rows
 from ._errors import overflow
 from ._single import number
+from ._threads import share
 from .kernels import class_weights
 from .kernels.pieces import DOUBLE, INTERCEPT, SAMPLES, SINGLE, Precision, T
 
@@ -54,41 +52,6 @@ def block_rows(n_columns: int) -> int:
     """Rows of a matrix that are added up as a block, a power of two: `MOST_ROWS` are always whole blocks."""
     fair = 1 << max(1, BLOCK // max(1, n_columns)).bit_length() - 1
     return min(MOST_ROWS, max(FEWEST_ROWS, fair))
-
-
-@functools.cache
-def _pool(helpers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(helpers, thread_name_prefix="streamgd")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
-
-
-def share(work: Callable[[int], None], n: int, threads: int) -> None:
-    """Do ``work(0)`` to ``work(n - 1)``, by this thread and as many more as make ``threads``."""
-    todo, lock = iter(range(n)), threading.Lock()
-
-    def take() -> None:
-        while True:
-            with lock:
-                k = next(todo, -1)
-            if k < 0:
-                return
-            work(k)
-
-    helpers = [_pool(threads - 1).submit(take) for _ in range(min(threads, n) - 1)]
-    try:
-        take()
-    finally:  # after an error or Ctrl-C nothing is left to do, and nobody works on when this returns
-        with lock:
-            todo = iter(())
-        for helper in helpers:
-            helper.cancel()
-        wait(helpers)
-    for helper in helpers:
-        if not helper.cancelled():
-            helper.result()
 
 
 class Gradient:

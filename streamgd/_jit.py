@@ -107,7 +107,7 @@ def importable(cls: type) -> bool:
 def _digest_of_package() -> bytes:
     """Hash of the package's modules whose functions kernels can reach."""
     here = Path(__file__).parent
-    files = [here / "_jit.py", here / "_features.py", here / "_piece.py"]
+    files = [here / "_jit.py", here / "_single.py", here / "_features.py", here / "_piece.py"]
     digest = hashlib.sha256()
     for path in [*files, *sorted((here / "kernels").glob("*.py")), *sorted((here / "optim").glob("*.py"))]:
         digest.update(path.read_bytes())
@@ -188,6 +188,7 @@ def bind(
     # A name of its own for each combination gives each an index file of its own in the cache:
     # processes that compile different combinations at once cannot overwrite each other's.
     identity = "-".join(f"{p.__module__}.{p.__qualname__}" for p in pieces) + variant + str(signature)
+    identity += f" borrows={borrows} reorders={reorders}"  # which Numba's key does not have
     name = f"{body.__name__}_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     body.__name__ = body.__qualname__ = name
     cached = all(importable(p) for p in pieces)

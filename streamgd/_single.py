@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import math
 from collections.abc import Callable, Iterable
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -17,20 +18,20 @@ from ._piece import KernelPiece
 # As LIMIT for float64: above this the square of a sum overflows.
 SINGLE_LIMIT = 1e15
 _MARK = "is_single"
-_LEAST = float(np.finfo(np.float32).tiny)
+_LEAST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 def number(value: float) -> np.float32:
-    """Return a constant as float32: one that is too small for it as the smallest there is, LIMIT as its own.
+    """Return a constant as float32: beyond it, as the smallest or largest there is; LIMIT as its own.
 
-    A rule divides by such a constant, or takes its logarithm, where nothing else is left.
+    A rule divides by a small one, or takes its logarithm, where nothing else is left; and asks whether
+    something is larger than a large one.
     """
     if value == LIMIT:
         value = SINGLE_LIMIT
-    if 0.0 < abs(value) < _LEAST:
-        value = _LEAST if value > 0.0 else -_LEAST
-    with np.errstate(over="ignore"):
-        return np.float32(value)
+    if 0.0 < abs(value) < math.inf:
+        value = math.copysign(min(max(abs(value), _LEAST), _LARGEST), value)
+    return np.float32(value)
 
 
 _copies: dict[Any, Callable[..., Any]] = {}

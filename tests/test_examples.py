@@ -14,6 +14,14 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 # Patterns that the output has, in this order.
 SHOWS = {
+    "fleet": [
+        r"64 members, losses from 0\.3\d+ to 2\.\d+",
+        r"best: \{'optimizer\.lr': 0\.96\d+, 'l2': 0\.0\}",
+        r"the same as alone: True",
+        r"for all +MAE 1\.1\d\d",
+        r"each shop +MAE 0\.1\d\d",
+        r"of 500",
+    ],
     "other_losses": [
         r"truth 12\.18, 0\.82",
         r"Squared +9\.\d\d +-1\.\d\d",

@@ -470,8 +470,6 @@ def store_float(out, k, value):
 
 RULES = [(piece, name) for piece in OWN for name in piece.contract if piece.overrides(name)]
 RULES = [(piece, name) for piece, name in RULES if name != "full"]  # a test, no number
-CANCELS = pytest.mark.xfail(strict=True, reason="its lower bound is 1 - 1 / (gamma t + 1), near 0 at first")
-RULES = [pytest.param(*rule, marks=CANCELS if rule == (optim.AdaBound, "row") else ()) for rule in RULES]
 
 
 @pytest.mark.parametrize(("piece", "name"), RULES, ids=lambda value: getattr(value, "__name__", value))

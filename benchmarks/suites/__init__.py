@@ -13,6 +13,7 @@ SUITES = (
     "learn_many",
     "stream",
     "fit",
+    "fleet",
     "optimizers",
     "learners",
     "weights",

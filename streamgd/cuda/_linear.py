@@ -70,11 +70,6 @@ class Plan(NamedTuple):
         return self.rows * (1 if self.wide else self.threads // self.lanes)
 
 
-def looks_ahead(pieces: Pieces) -> bool:
-    """Tell whether the gradient is taken at another output than the prediction."""
-    return pieces.optimizer.overrides("ahead") or pieces.averaged
-
-
 def plan(pieces: Pieces, columns: int, aligned: bool) -> Plan:
     """Choose how rows are shared; those that are ``aligned`` are read 16 bytes at once."""
     if not 1 <= columns <= MOST_COLUMNS:
@@ -86,7 +81,7 @@ def plan(pieces: Pieces, columns: int, aligned: bool) -> Plan:
     lanes = threads if wide else min(WARP, 1 << (groups - 1).bit_length())
     chunks = -(-groups // lanes)
     # as many as registers have room for
-    room = (16 if width == 4 and not wide else 8) // (2 if looks_ahead(pieces) else 1)
+    room = (16 if width == 4 and not wide else 8) // (2 if pieces.looks_ahead else 1)
     rows = max(1, min(8, room // (chunks * width)))
     return Plan(columns, lanes, chunks, width, rows, threads, wide)
 
@@ -128,7 +123,7 @@ def gradient_body(pieces: Pieces, how: Plan) -> Callable[..., Any]:
 def near_body(pieces: Pieces, how: Plan) -> Callable[..., Any]:
     """Build `gradient_body` for rows that fit into registers, with their weights and sums."""
     jit, inline = single_jitable, single_inlined
-    ahead_too = looks_ahead(pieces)
+    ahead_too = pieces.looks_ahead
     weight, weight_ahead = (jit(coordinate.weight_body(pieces, jit, ahead=a)) for a in (False, True))
     intercept, intercept_ahead = (jit(coordinate.intercept_body(pieces, jit, ahead=a)) for a in (False, True))
     slope = inline(coordinate.slope_body(pieces, jit))
@@ -298,7 +293,7 @@ def near_body(pieces: Pieces, how: Plan) -> Callable[..., Any]:
 def far_body(pieces: Pieces, how: Plan) -> Callable[..., Any]:
     """Build `gradient_body` for longer rows: a block reads one twice, the second time from its cache."""
     jit = single_jitable
-    ahead_too = looks_ahead(pieces)
+    ahead_too = pieces.looks_ahead
     weight, weight_ahead = (jit(coordinate.weight_body(pieces, jit, ahead=a)) for a in (False, True))
     intercept, intercept_ahead = (jit(coordinate.intercept_body(pieces, jit, ahead=a)) for a in (False, True))
     slope = jit(coordinate.slope_body(pieces, jit))

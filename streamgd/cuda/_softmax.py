@@ -46,7 +46,7 @@ def few(pieces: Pieces, columns: int, known: int, aligned: bool) -> Plan | None:
     """
     how = _linear.plan(pieces, columns, aligned)
     n_sums, most = known * how.values, MOST_SUMS if how.width == 4 else MOST_SUMS_SINGLY
-    if _linear.looks_ahead(pieces):
+    if pieces.looks_ahead:
         most -= LESS_AHEAD
     if how.wide or known > MOST_CLASSES or n_sums > most:
         return None
@@ -68,7 +68,7 @@ def table_body(pieces: Pieces) -> Callable[..., Any]:
     intercept, intercept_ahead = (jit(coordinate.intercept_body(pieces, jit, ahead=a)) for a in (False, True))
     load, take_own = jit(access.LOAD[pieces.optimizer.n_slots]), jit(access.TAKE[pieces.n_own])
     average_slot = max(0, pieces.n_slots - 1)
-    ahead_too = _linear.looks_ahead(pieces)
+    ahead_too = pieces.looks_ahead
     unseen, nan = -math.inf, math.nan
 
     def table(hp, weights, slots, charged, scalars, known, table):
@@ -133,31 +133,29 @@ def sums_body(how: Plan, known: int, ahead_too: bool) -> Callable[..., Any]:
     judge_row, others = single_inlined(judge), single_inlined(all_but)
     p, lanes, chunks, width, rows, threads, _ = how
     values, warps, groups = how.values, threads // WARP, threads // lanes
-    n_tables = 2 if ahead_too else 1
     padded = lanes * values
-    n_table, n_biases, size = n_tables * known * padded, n_tables * known, (1 + p) * known
-    n_x, n_out, n_mine = rows * values, rows * known, known * values
-    n_ahead = n_out if ahead_too else 1
+    n_out = 2 * known if ahead_too else known  # of a row: to predict with, and at last to take gradients at
+    n_weights, size = n_out * padded, (1 + p) * known
+    n_x, n_outs, n_mine = rows * values, rows * n_out, known * values
     n_bias = -(-known // lanes)
     n_known, unseen, nan = float(known), -math.inf, math.nan
 
     def sums(table, factors, clip, X, y, w, z, skip, base, n, parts, info):
         thread = cuda.threadIdx.x
         lane, group = thread % lanes, thread // lanes
-        weights = cuda.shared.array(n_table, float32, alignment=16)  # class by class
-        biases = cuda.shared.array(n_biases, float32)
+        weights = cuda.shared.array(n_weights, float32, alignment=16)  # output by output
+        biases = cuda.shared.array(n_out, float32)
         total = cuda.shared.array(size, float32)
         x = cuda.local.array(n_x, float32)
         length = cuda.local.array(rows, float32)
-        out = cuda.local.array(n_out, float32)
-        ahead = cuda.local.array(n_ahead, float32)
+        out = cuda.local.array(n_outs, float32)
         mine = cuda.local.array(n_mine, float32)
         bias = cuda.local.array(n_bias, float32)  # of class k the lane k % lanes has the sum
-        for v in range(thread, n_table, threads):
-            j, k, a = v % padded, v // padded % known, v // padded // known
-            weights[v] = table[a * size + (1 + j) * known + k] if j < p else 0.0
-        for v in range(thread, n_biases, threads):
-            biases[v] = table[v // known * size + v % known]
+        for v in range(thread, n_weights, threads):
+            j, k = v % padded, v // padded
+            weights[v] = table[k // known * size + (1 + j) * known + k % known] if j < p else 0.0
+        for k in range(thread, n_out, threads):
+            biases[k] = table[k // known * size + k % known]
         for v in range(n_mine):
             mine[v] = 0.0
         for k in range(n_bias):
@@ -189,53 +187,35 @@ def sums_body(how: Plan, known: int, ahead_too: bool) -> Callable[..., Any]:
                 for v in range(values):
                     length[r] += abs(x[r * values + v])
                 length[r] = add(length[r], 1, lanes)
-            for k in range(known):
+            for k in range(n_out):
                 for r in range(rows):
-                    out[r * known + k] = 0.0
-                    if ahead_too:
-                        ahead[r * known + k] = 0.0
+                    out[r * n_out + k] = 0.0
                 for c in range(chunks):
                     j = k * padded + (lane + c * lanes) * width
                     if width == 4:
                         a0, a1, a2, a3 = load4(weights, j)
                         for r in range(rows):
                             at = r * values + c * 4
-                            out[r * known + k] += (
-                                x[at] * a0 + x[at + 1] * a1 + x[at + 2] * a2 + x[at + 3] * a3
-                            )
-                        if ahead_too:
-                            a0, a1, a2, a3 = load4(weights, known * padded + j)
-                            for r in range(rows):
-                                at = r * values + c * 4
-                                ahead[r * known + k] += (
-                                    x[at] * a0 + x[at + 1] * a1 + x[at + 2] * a2 + x[at + 3] * a3
-                                )
+                            q = x[at] * a0 + x[at + 1] * a1 + x[at + 2] * a2 + x[at + 3] * a3
+                            out[r * n_out + k] += q
                     else:
                         for r in range(rows):
-                            out[r * known + k] += x[r * values + c] * weights[j]
-                            if ahead_too:
-                                ahead[r * known + k] += x[r * values + c] * weights[known * padded + j]
+                            out[r * n_out + k] += x[r * values + c] * weights[j]
                 for r in range(rows):
-                    out[r * known + k] = add(out[r * known + k], 1, lanes)
-                    if ahead_too:
-                        ahead[r * known + k] = add(ahead[r * known + k], 1, lanes)
+                    out[r * n_out + k] = add(out[r * n_out + k], 1, lanes)
             for r in range(rows):
                 i = at_row + r * groups + group
                 if i < n:
-                    first = r * known
+                    first, last = r * n_out, (r + 1) * n_out - known
                     bound = 0.0
-                    for k in range(known):
+                    bound_ahead = 0.0
+                    for k in range(n_out):
                         seen = biases[k] != unseen
-                        out[first + k] = out[first + k] + biases[k] if seen else unseen
-                        bound += abs(out[first + k]) if seen else 0.0
-                    bound_ahead = bound
-                    if ahead_too:
-                        bound_ahead = 0.0
-                        for k in range(known):
-                            seen = biases[known + k] != unseen
-                            q = ahead[first + k] + biases[known + k] if seen else unseen
-                            ahead[first + k] = q
-                            bound_ahead += abs(q) if seen else 0.0
+                        q = out[first + k] + biases[k] if seen else unseen
+                        out[first + k] = q
+                        q = abs(q) if seen else 0.0
+                        bound += q if k < known else 0.0
+                        bound_ahead += q if k >= known else 0.0
                     label = int32(y[i]) if 0.0 <= y[i] < n_known else int32(0)
                     h = float32(w[i * w_step])
                     status, steepest = judge_row(
@@ -250,25 +230,23 @@ def sums_body(how: Plan, known: int, ahead_too: bool) -> Callable[..., Any]:
                     for k in range(known):
                         if lane == k % lanes:
                             z[i * known + k] = out[first + k] if status == f.OK else nan
-                        if ahead_too:
-                            out[first + k] = ahead[first + k]
                     if steepest != 0.0:  # of a row that is refused, not all values are numbers
                         top = int32(-1)
                         best = unseen
                         for k in range(known):
-                            if out[first + k] > best:
-                                best = out[first + k]
+                            if out[last + k] > best:
+                                best = out[last + k]
                                 top = int32(k)
                         rest = 0.0
                         for k in range(known):
-                            q = out[first + k]
+                            q = out[last + k]
                             q = math.exp(q - best) if q > unseen else 0.0
-                            out[first + k] = q
+                            out[last + k] = q
                             rest += q if k != top else 0.0
                         share = steepest / (1.0 + rest)  # one division: they are long
                         for k in range(known):
-                            missing = others(out, first + top, rest, first + k)
-                            g = share * (-missing if k == label else out[first + k])
+                            missing = others(out, last + top, rest, last + k)
+                            g = share * (-missing if k == label else out[last + k])
                             g = min(max(g, -clip), clip)
                             bias[k // lanes] += g if lane == k % lanes else 0.0
                             for v in range(values):
@@ -380,7 +358,7 @@ def derivatives_body(ahead_too: bool) -> Callable[..., Any]:
                     best = q
                     top = int32(k)
             bound = add(bound, 1, WARP)
-            bound_ahead = add(bound_ahead, 1, WARP) if ahead_too else bound
+            bound_ahead = add(bound_ahead, 1, WARP)
             best, top = highest(best, top)
             label = int32(y[i]) if 0.0 <= y[i] < float32(known) else int32(0)
             h = float32(w[i * w_step])
@@ -464,7 +442,7 @@ class SoftmaxEngine:
         self._pieces = coordinate.that_look(pieces)
         self._p, self._known, self._is_single = p, known, itemsize == 4
         self._threads, self._size = _linear.THREADS, (1 + p) * known
-        self._ahead_too = _linear.looks_ahead(self._pieces)
+        self._ahead_too = self._pieces.looks_ahead
         self.stream = cuda.stream()
         self._info = cuda.device_array(N_INFO, np.int64)
         self._sums = cuda.device_array(self._size, np.float32)

@@ -395,13 +395,12 @@ def derivatives(pieces: Pieces, dtype: str, ndim: int, precision: Precision = DO
     NaN. All but the rows' values are in ``precision``.
     """
     jit, layout = precision.jit, precision.layout(coordinate.layout(ndim))
-    optimizer_class = pieces.optimizer
     output_body = coordinate.output_body
     output = precision.inline(output_body(pieces, jit, layout))
     output_ahead = precision.inline(output_body(pieces, jit, layout, ahead=True))
     slope = precision.inline(coordinate.slope_body(pieces, jit))
     take_own = jit(access.TAKE[pieces.n_own])
-    looks_ahead = optimizer_class.overrides("ahead") or pieces.averaged
+    looks_ahead = pieces.looks_ahead
     add_rows = precision.inline(add_rows_body(ndim, precision))
     is_dense = ndim == 2
     sources = fingerprint(pieces.classes)

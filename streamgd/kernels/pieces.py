@@ -75,6 +75,11 @@ class Pieces(NamedTuple):
         return self.optimizer.n_scalars if self.optimizer.kernel == "coordinate" else 0
 
     @property
+    def looks_ahead(self) -> bool:
+        """Whether gradients of a mini-batch are taken at another output than the prediction."""
+        return self.optimizer.overrides("ahead") or self.averaged
+
+    @property
     def is_matrix(self) -> bool:
         """Whether ``slots`` is a matrix over features, not floats of each."""
         return self.optimizer.kernel == "matrix"

@@ -465,8 +465,8 @@ class AdaBound(Optimizer):
         first = scalars[0] if scalars[0] != 0.0 else lr
         final = self.final_lr * lr / first if first != 0.0 else 0.0
         rate = lr * math.sqrt(1.0 - self.beta_2**k) / (1.0 - self.beta_1**k)
-        low = final * (1.0 - 1.0 / (self.gamma * k + 1.0))
-        return (first,), (rate, low, final * (1.0 + 1.0 / (self.gamma * k)))
+        reach = self.gamma * k  # 1 - 1 / (reach + 1) would cancel at first
+        return (first,), (rate, final * reach / (reach + 1.0), final * (1.0 + 1.0 / reach))
 
     def step(self, w: float, slots: Slots, g: float, x: float, c: Slots) -> tuple[float, Slots]:
         m = self.beta_1 * slots[0] + (1.0 - self.beta_1) * g

@@ -16,7 +16,7 @@ from streamgd._rows import rows
 from streamgd.cuda import _gemm, _linear, _softmax
 from streamgd.cuda._backend import IS_SIMULATED, cuda
 from streamgd.cuda._softmax import SoftmaxEngine
-from streamgd.kernels.pieces import INTERCEPT, SAMPLES, Pieces
+from streamgd.kernels.pieces import AVERAGED, INTERCEPT, SAMPLES, Pieces
 from streamgd.optim import losses, penalties
 
 PLAIN = Pieces(losses.Log, optim.SGD, penalties.L2)
@@ -71,14 +71,16 @@ def engine_of(pieces: Pieces, g: Given) -> SoftmaxEngine:
     return SoftmaxEngine(pieces, g.X.shape[1], len(g.factors), itemsize, aligned=itemsize == 4)
 
 
-def launch(engine: SoftmaxEngine, g: Given, skip: bool = False, cut: int = 0) -> tuple[Any, Any, Any]:
+def launch(
+    engine: SoftmaxEngine, g: Given, skip: bool = False, cut: int = 0, slots: Any = None
+) -> tuple[Any, Any, Any]:
     """Return outputs, sums and what has become of rows; with ``cut`` in two parts."""
     n = len(g.X)
     known = len(g.factors)
     hp = np.full(PLAIN.n_hyper, np.nan, np.float32)
     hp[PLAIN.hyper_starts[-1]] = g.clip
     nothing = np.full(g.weights.shape, np.nan, np.float32)
-    engine.begin(hp, g.weights, nothing[None], nothing, g.scalars, g.factors)
+    engine.begin(hp, g.weights, nothing[None] if slots is None else slots, nothing, g.scalars, g.factors)
     z = cuda.to_device(np.full(n * known, np.nan, np.float32))
     for lo, hi in ((0, cut), (cut, n)):
         if hi > lo:
@@ -241,6 +243,19 @@ def test_rows_of_weight_0_have_outputs_and_do_not_count(known):
     check(g)
     g.X[8] = np.nan  # but it is looked at
     assert launch(engine_of(PLAIN, g), g)[2].refused == (8, f.BAD_ROW)
+
+
+@pytest.mark.parametrize("known", [3, 20])
+@pytest.mark.parametrize("weight", [2.0, 9e14])
+def test_outputs_that_gradients_are_taken_at_may_be_too_large(weight, known):
+    g = given(9, 4, known)
+    g.weights[:] = weight
+    g.scalars[:, AVERAGED], g.scalars[:, -1] = 1.0, 0.0
+    pieces = PLAIN._replace(averaged=True)
+    z, _, outcome = launch(engine_of(pieces, g), g, slots=g.weights[None])  # they average to 0
+    assert outcome.refused == (None if weight == 2.0 else (0, f.OVERFLOW))
+    if weight == 2.0:
+        assert_close(z, np.broadcast_to(g.scalars[:, INTERCEPT].astype(float), z.shape))
 
 
 @pytest.mark.parametrize("known", [3, 20])
