@@ -159,7 +159,7 @@ class Engine:
         flat, info = (a.copy_to_host(stream=self.stream) for a in (self._flat, self._info))
         self.stream.synchronize()
         weights, slots, charged, scalars, _ = np.split(flat, self._ends)
-        outcome = _outcome(info, int(info[N_SAMPLES]))
+        outcome = outcome_of(info, int(info[N_SAMPLES]))
         words = scalars.reshape(2, -1)[outcome.batches % 2]
         return (weights, slots.reshape(-1, self._p), charged), words, outcome
 
@@ -167,10 +167,10 @@ class Engine:
         """Return the sums of what was added, the intercept's first, and what has become of the rows."""
         sums, info = (a.copy_to_host(stream=self.stream) for a in (self._sums, self._info))
         self.stream.synchronize()
-        return sums, _outcome(info, int(info[COUNT]))
+        return sums, outcome_of(info, int(info[COUNT]))
 
 
-def _outcome(info: NDArray[np.int64], samples: int) -> Outcome:
+def outcome_of(info: NDArray[np.int64], samples: int) -> Outcome:
     key = int(info[REFUSED])
     refused = None if key == NOTHING_REFUSED else (key // _linear.CODES, -(key % _linear.CODES))
     return Outcome(int(info[N_BATCHES]), int(info[N_STEPS]), samples, int(info[SKIPPED]), refused)

@@ -28,7 +28,7 @@ from streamgd.kernels.softmax import all_but
 
 from . import _gemm, _linear
 from ._backend import FULL_WARP, cuda, float32, int32, int64, kernel, load4
-from ._engine import Outcome, Singles, _outcome
+from ._engine import Outcome, Singles, outcome_of
 from ._linear import CODES, COUNT, N_INFO, NOTHING_REFUSED, REFUSED, WARP, Plan, add_over_warp, leave_counts
 
 MOST_CLASSES = 16  # of one kernel
@@ -537,4 +537,4 @@ class SoftmaxEngine:
         """Return the sums ``(1 + p, known)`` of what was added, and what has become of the rows."""
         total, info = (a.copy_to_host(stream=self.stream) for a in (self._sums, self._info))
         self.stream.synchronize()
-        return total.reshape(-1, self._known), _outcome(info, int(info[COUNT]))
+        return total.reshape(-1, self._known), outcome_of(info, int(info[COUNT]))
