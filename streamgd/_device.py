@@ -11,7 +11,7 @@ from . import _features as f
 from . import _rows
 from ._gradient import Answer, Floats, Gradient, Words
 from ._single import check_single
-from .kernels.pieces import INTERCEPT, SAMPLES, T
+from .kernels.pieces import INTERCEPT, SAMPLES, Pieces, T
 
 if TYPE_CHECKING:
     from ._learner import LinearLearner
@@ -32,6 +32,16 @@ class DeviceRows:
     def __getitem__(self, i: int) -> Floats:
         row = self.X[i] if isinstance(self.X, np.ndarray) else self.X[i].copy_to_host()
         return np.asarray(row, dtype=np.float64)
+
+
+def _check(pieces: Pieces) -> None:
+    """Raise ValueError or TypeError for what has no kernel for a GPU."""
+    if pieces.is_matrix:
+        raise ValueError(
+            f"{pieces.optimizer.__name__} keeps a matrix over features, which has no kernel for a GPU; use "
+            "device='cpu', or another optimizer"
+        )
+    check_single(pieces.classes)
 
 
 def _stored(rows: _rows.Rows) -> Any:
@@ -64,13 +74,8 @@ class DeviceGradient(Gradient):
     def __init__(self, model: LinearLearner) -> None:
         from .cuda._errors import require
 
-        if model._pieces.is_matrix:
-            raise ValueError(
-                f"{type(model.optimizer.rule).__name__} keeps a matrix over features, which has no kernel "
-                "for a GPU; use device='cpu', or another optimizer"
-            )
+        _check(model._pieces)
         require()
-        check_single(model._pieces.classes)
         super().__init__(model, "float32")
         self.pieces = model._pieces
         self._engines: dict[Any, Any] = {}
@@ -149,6 +154,11 @@ class DeviceGradient(Gradient):
         fits = _rows.is_device_array(X) or size <= rows_of_chunk(n_columns, 4)
         return not looks and model._scalars.ndim == 1 and fits
 
+    def most_rows(self, size: int) -> int:
+        """Return how many rows `learn_batches` takes at most."""
+        is_lazy = self._model._bound_penalty.overrides("current")
+        return size * (MOST_STEPS_OF_LAZY if is_lazy else MOST_STEPS)
+
     def learn_batches(self, X: Any, y: Any, w: Any, columns: Sequence[Hashable] | None, size: int) -> Floats:
         """Take a step on the mean gradient of each ``size`` rows, as many as go together.
 
@@ -197,7 +207,7 @@ class DeviceGradient(Gradient):
         self._n_rows, self._n_skipped = outcome.samples, outcome.skipped
         if outcome.samples:
             if taken < rows.n:  # labels and counts of what comes later are not known yet
-                self._encoded(targets[:taken], rows, own if len(own) == 1 else own[:taken])
+                self._encoded(targets[:taken], rows, own)
             self._y_name = getattr(y, "name", None)
             self._commit(new, scalars, outcome.steps, taken)
         else:
@@ -213,6 +223,7 @@ class DeviceGradient(Gradient):
     def _encoded(self, targets: Any, rows: _rows.Rows, own: Floats) -> tuple[Floats, Floats]:
         """Return targets and weights as kernels see them; keep the labels and counts that they bring."""
         model, draft = self._model, self._model._targets.draft()
+        self._counted = None  # counting begins with the model's own
         codes, own = model._encode(draft, targets, rows, own)
         model._make_room_for(draft)
         self._counted, h = self._weigh(codes, own, np.zeros(len(codes), bool), len(draft.known))
@@ -222,8 +233,7 @@ class DeviceGradient(Gradient):
     def _plan_of(self, h: Floats, n: int, size: int) -> tuple[Floats, int]:
         """Return the rates of the coming steps, and how many of ``n`` rows can go together."""
         model = self._model
-        most = MOST_STEPS_OF_LAZY if model._bound_penalty.overrides("current") else MOST_STEPS
-        n = min(n, most * size)
+        n = min(n, self.most_rows(size))
         starts = np.arange(0, n, size)
         if len(h) > 1:
             samples = np.add.reduceat((h[:n] != 0.0).astype(np.int64), starts)
@@ -251,14 +261,14 @@ class DeviceGradient(Gradient):
         words[T] += steps
         words[SAMPLES] += self._n_rows
         model._scalars[...] = words
+        invalid, self._n_skipped = model.n_invalid + self._n_skipped, 0
         try:
             self._take_over(state)
         except BaseException:  # Ctrl-C: the step is done
-            self._n_skipped = 0
             self._take_over(state)
             raise
         finally:
-            self.taken = taken
+            model.n_invalid, self.taken = invalid, taken
 
     # -- the device ----------------------------------------------------------------------------
 
@@ -266,13 +276,14 @@ class DeviceGradient(Gradient):
         """Return what computes on the device for such rows, and classes if there are several."""
         X = _stored(rows)
         itemsize = _type_there(X).itemsize
-        aligned = itemsize == 4
+        aligned = itemsize == 4 and rows.n_columns % 4 == 0
         if _rows.is_device_array(X):
             from .cuda._arrays import address_of
 
-            aligned = aligned and address_of(X) % 16 == 0
+            aligned &= address_of(X) % 16 == 0
         key = self._model._pieces, rows.n_columns, itemsize, aligned, classes
         if key not in self._engines:
+            _check(self._model._pieces)  # a callback may have changed it
             self._engines.clear()  # their memory
             if classes:
                 from .cuda._softmax import SoftmaxEngine
@@ -298,7 +309,8 @@ class DeviceGradient(Gradient):
         from .cuda._backend import cuda
 
         stream, n, lanes = engine.stream, len(z), z[0].size
-        y, w = (cuda.to_device(v, stream=stream) for v in self._rounded(codes, h))
+        given = self._rounded(codes, h)  # which live until they are read
+        y, w = (cuda.to_device(v, stream=stream) for v in given)
         out = cuda.device_array(n * lanes, np.float32)
         for lo, hi, X in self._parts(_stored(rows), n, multiple, stream):
             launch(X, y[lo:hi], w[lo:hi] if len(h) > 1 else w, out[lo * lanes : hi * lanes], hi - lo)

@@ -548,6 +548,8 @@ class LinearLearner(CompiledModel):
         """As `predict_learn_many`, in a dtype, with synthetic rows where ``made (n,)`` is true."""
         gradient = Gradient(self, dtype)
         if _rows.is_device_array(X):
+            if made is not None:
+                raise ValueError("synthetic rows are added up on the CPU: give rows on the host")
             outputs: Floats = self._on_device().learn_one_batch(X, y, w, columns)
             return outputs
         with self._exclusive():

@@ -86,13 +86,14 @@ class Engine:
         words = np.stack([scalars, scalars])
         words[:, SAMPLES] = 0.0  # here: steps taken
         flat = np.concatenate([weights, slots.ravel(), charged, words.ravel()])
+        nothing = np.zeros(self._p + 1, np.float32)
         self._flat.copy_to_device(flat, stream=self.stream)
         self._hp, self._rates = (cuda.to_device(a, stream=self.stream) for a in (hp, rates))
         info = np.zeros(N_INFO, np.int64)
         info[REFUSED] = NOTHING_REFUSED
         self._info.copy_to_device(info, stream=self.stream)
         self._turn = self._base = 0
-        self._sums.copy_to_device(np.zeros(self._p + 1, np.float32), stream=self.stream)
+        self._sums.copy_to_device(nothing, stream=self.stream)
         self.stream.synchronize()  # the arrays on the host go away
 
     def steps(self, X: Any, y: Any, w: Any, z: Any, skip: bool, size: int, n: int) -> None:

@@ -534,9 +534,9 @@ def step(pieces: Pieces, how: Plan) -> Any:
         number = cuda.shared.array(1, int32)
         if info[REFUSED] >= (base + first) * CODES:
             look(hp, weights, slots, charged, scalars, turn, X, y, w, z, skip, base, first, n, parts, info)
-        cuda.threadfence()  # what its threads have left is there before the block takes a number
         cuda.syncthreads()
         if cuda.threadIdx.x == 0:
+            cuda.threadfence()  # what its threads have left is there before the block takes a number
             number[0] = int32(cuda.atomic.inc(ticket, 0, cuda.gridDim.x - 1))
         cuda.syncthreads()
         if number[0] == cuda.gridDim.x - 1:
@@ -547,7 +547,9 @@ def step(pieces: Pieces, how: Plan) -> Any:
 
 
 def _grid_sync():
+    cuda.threadfence()
     cuda.cg.this_grid().sync()
+    cuda.threadfence()
 
 
 def _block_sync():
@@ -567,7 +569,8 @@ def chunk(pieces: Pieces, how: Plan, alone: bool) -> Any:
         hp, weights, slots, charged, scalars, X, y, w, z, parts, sums, rates, info, base, turn, skip, size, n
     ):
         first = int64(0)
-        while first < n and info[REFUSED] == NOTHING_REFUSED:
+        # What others refuse meanwhile in these rows is not below their first: all threads see the same.
+        while first < n and info[REFUSED] >= (base + first) * CODES:
             m = min(size, n - first)
             look(hp, weights, slots, charged, scalars, turn, X, y, w, z, skip, base, first, m, parts, info)
             sync()

@@ -47,7 +47,7 @@ class DeviceMiniBatches(CompiledDriver):
         size, n = self.multiple, len(rows)
         while lo < n:
             together = self._gradient.takes_several(size, rows.X, len(rows.columns))
-            X, y, w = rows.part(lo, n if together else min(lo + size, n))
+            X, y, w = rows.part(lo, min(n, lo + (self._gradient.most_rows(size) if together else size)))
             h = 1 if w is None else w
             before = self._model.n_updates
             try:
@@ -55,6 +55,7 @@ class DeviceMiniBatches(CompiledDriver):
                     z = self._gradient.learn_batches(X, y, h, rows.columns, size)
                 else:
                     z = self._gradient.learn_one_batch(X, y, h, rows.columns)
+                outputs.append(z)
             except BaseException as error:
                 if together:
                     self.done = lo + self._gradient.taken
@@ -65,7 +66,6 @@ class DeviceMiniBatches(CompiledDriver):
                     bad.outputs = stacked(outputs if error.outputs is None else [*outputs, error.outputs])
                     raise bad from error
                 raise
-            outputs.append(z)
             lo = self.done = lo + len(z)
         return rows.y, stacked(outputs)
 

@@ -188,11 +188,17 @@ class Block:
 
     def run(self) -> bool:
         """Let threads run until all have returned (True), or wait for the grid (False)."""
+        hurries = self.order.random() < 0.5  # whether a warp goes as far as it can before the next begins
         while True:
             self.order.shuffle(self.ready)
-            for thread in self.ready:
+            some, later = self.ready, []
+            if hurries and self.ready:
+                first = min(thread.warp for thread in self.ready)
+                some = [thread for thread in self.ready if thread.warp == first]
+                later = [thread for thread in self.ready if thread.warp != first]
+            for thread in some:
                 _run(thread)
-            self.ready = self._gathered_block()
+            self.ready = later + self._gathered_block()
             for warp in self.warps:
                 self.ready += self._gathered_warp(warp)
             if not self.ready:
@@ -604,7 +610,7 @@ class Launch:
         if isinstance(greenlet.getcurrent(), Thread):
             raise UndefinedError("a kernel launches a kernel")
         arguments = tuple(_argument(argument) for argument in args)
-        order = random.Random(0)
+        order = random.Random(_launches.total())
         grid.gridDim, grid.blockDim = kernelapi.Dim3(*self.grid), kernelapi.Dim3(*self.block)
         body, indices = on_gpu(self.body), list(np.ndindex(*self.grid))
         _launches[body] += 1

@@ -27,7 +27,7 @@ from single_models import (
 )
 
 import streamgd
-from streamgd import linear_model, optim, training
+from streamgd import _device, linear_model, optim, training
 from streamgd._rows import SparseRows
 from streamgd.cuda import _engine, _linear, _upload
 from streamgd.cuda._backend import IS_SIMULATED, cuda
@@ -223,9 +223,11 @@ BALANCED = [
 ]
 
 
+@pytest.mark.parametrize("most", [2, 4096])
 @pytest.mark.parametrize("class_weight", BALANCED, ids=str)
-def test_class_weights_count_as_row_by_row(class_weight):
+def test_class_weights_count_as_row_by_row(monkeypatch, class_weight, most):
     """The counts that weigh rows are the same in every mode, on a device too."""
+    monkeypatch.setattr(_device, "MOST_STEPS", most)
     X, y = data(120, 4)
     model = LOGISTIC(optim.SGD(0.1), class_weight=class_weight)
     one, other = both(model, X, y, batch_size=32)
@@ -233,6 +235,20 @@ def test_class_weights_count_as_row_by_row(class_weight):
     by_rows = model.clone()
     by_rows.learn_rows(X, y)
     assert one.class_counts_ == other.class_counts_ == by_rows.class_counts_
+
+
+def test_class_weights_count_up_to_a_bad_row():
+    X, y = data(96, 4)
+    labels = np.where(y, "a", "b")
+    X[70, 1] = np.nan
+    for class_weight in ("balanced", {"a": 1.0, "b": 0.0}):
+        one, other = (LOGISTIC(optim.SGD(0.1), class_weight=class_weight) for _ in range(2))
+        for model, options in ((one, {}), (other, {"device": "cpu", "dtype": "float32"})):
+            with pytest.raises(ValueError, match="nan") as caught:
+                silent(model, X, labels, np.ones(96), batch_size=32, **options)
+            assert caught.value.row == 70
+        assert one.class_counts_ == other.class_counts_
+        assert_close(one, other, 1e-5)
 
 
 SCHEDULES = [
@@ -284,6 +300,19 @@ def test_a_bad_row_is_refused_with_its_mini_batch(monkeypatch, bad, large):
     assert caught.value.history.samples == 32
 
 
+@pytest.mark.parametrize("rows_of_blocks", [(3, 1501), (470, 1400)])
+def test_a_bad_row_is_found_by_whatever_thread_comes_first(rows_of_blocks):
+    """Warps and blocks that run ahead must not see what others find in the same rows."""
+    X, y = data(3000, 5)
+    X[list(rows_of_blocks), 1] = np.nan
+    for seed in range(4):  # launches have orders of their own
+        model = LOGISTIC(optim.SGD(0.1))
+        with pytest.raises(ValueError, match="nan") as caught:
+            silent(model, X, y, batch_size=1500)
+        assert caught.value.row == rows_of_blocks[0], seed
+        assert model.n_updates == 0
+
+
 def test_bad_rows_are_left_out_on_request():
     X, y = data(100, 5)
     X[37, 3], X[41, 0] = np.nan, np.inf
@@ -306,8 +335,6 @@ def test_a_rate_that_is_too_large_is_refused():
 
 @pytest.mark.parametrize("penalty", [penalties.Proximal(1e-3, 1e-2), penalties.TruncatedGradient(1e-3)])
 def test_lazy_penalties_are_folded_in_on_the_way(monkeypatch, penalty):
-    from streamgd import _device
-
     monkeypatch.setattr(_device, "MOST_STEPS_OF_LAZY", 4)
     X, y = data(200, 6)
     one, other = both(LOGISTIC(optim.SGD(0.1), penalty=penalty), X, y, batch_size=16)
