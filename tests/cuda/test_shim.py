@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import simulator
 
 from streamgd._single import single
 from streamgd.cuda._backend import FULL_WARP, cuda, float32, kernel
