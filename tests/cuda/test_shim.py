@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-import simulator
 
 from streamgd._single import single
 from streamgd.cuda._backend import FULL_WARP, cuda, float32, kernel
@@ -476,6 +475,8 @@ def test_configured_launches_are_independent():
 def test_runs_are_repeatable():
     def body(out):
         out[0] = 1.1 * out[0] + cuda.grid(1)  # a race, in the same order in each run of a program
+
+    import simulator
 
     runs = []
     for _ in range(2):
