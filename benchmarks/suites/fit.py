@@ -45,8 +45,10 @@ def cases(effort: Effort) -> Iterator[Case]:
         with tempfile.TemporaryDirectory() as folder:
             yield from full_batches(X, y, Path(folder))
         yield from threads(X, y)
+        yield single(X, y)
         n, p = SHAPES[1]
         yield from threads(*floats(n // shrink, p))
+        yield single(*floats(n // shrink, p))
         X, y = floats(200_000 // shrink, 100)
         labels = np.digitize(X[:, 0], np.linspace(-2.0, 2.0, CLASSES - 1))
         yield from threads(X, labels, linear_model.SoftmaxRegression)
@@ -107,6 +109,23 @@ def sharing(X: NDArray[Any], y: NDArray[Any], make: Any, size: Any, count: int) 
     return case(
         f"{batch}, {len(X):,} rows x {X.shape[1]}{more}, {count} threads",
         check, lambda: go(count), len(X), "1 thread", lambda: go(1),
+        bytes_per_unit=X.itemsize * X.shape[1],
+    )  # fmt: skip
+
+
+def single(X: NDArray[Any], y: NDArray[Any]) -> Case:
+    """Compare steps in float32 with steps in float64, on the same rows."""
+
+    def go(dtype: str) -> Any:
+        return fitted(X, y, batch_size=MINI, dtype=dtype)
+
+    def check() -> str:
+        one, other = (np.array([*m.weights.values(), m.intercept]) for m in map(go, ("float32", "float64")))
+        return equal(one, other, "weights after a pass", tolerance=1e-5)
+
+    return case(
+        f"batches of {MINI:,} in float32, {len(X):,} rows x {X.shape[1]}",
+        check, lambda: go("float32"), len(X), "in float64", lambda: go("float64"),
         bytes_per_unit=X.itemsize * X.shape[1],
     )  # fmt: skip
 
