@@ -16,7 +16,7 @@ from numba import njit, typeof, types
 
 from streamgd import optim
 from streamgd._jit import LIMIT, doubles_in, jitable
-from streamgd._single import SINGLE_LIMIT, check_single, doubles_of, single, single_jitable
+from streamgd._single import SINGLE_LIMIT, check_single, doubles_of, number, single, single_jitable
 from streamgd.optim.base import Loss, Optimizer, Penalty
 from streamgd.optim.losses import Squared
 
@@ -184,7 +184,9 @@ def test_constants_that_float32_has_no_room_for():
         return (x + 1e-300, x - 1e-300, x + 1e300, LIMIT)
 
     constants = [c for c in single(rule).__code__.co_consts if isinstance(c, f)]
-    assert constants == [np.finfo(f).tiny, math.inf]
+    assert constants == [np.finfo(f).tiny, np.finfo(f).max]
+    assert number(-1e300) == -np.finfo(f).max
+    assert number(-math.inf) == -math.inf
     assert single(rule).__globals__["LIMIT"] == f(SINGLE_LIMIT)
 
 

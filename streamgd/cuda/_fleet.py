@@ -152,6 +152,13 @@ def pads(pieces: Pieces, hp: list[float]) -> bool:
             return False
 
 
+def kinds_of(hp: NDArray[np.float32]) -> list[list[float]]:
+    """Return numbers of some members: those of any other are 0 where one's of these are."""
+    zeros = (hp == 0.0) @ np.exp2(np.arange(hp.shape[1]))
+    kinds: list[list[float]] = hp[np.unique(zeros, return_index=True)[1]].tolist()
+    return kinds
+
+
 def _whole(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
@@ -623,7 +630,7 @@ class Held:
 
     def __init__(self, pieces: Pieces, state: State) -> None:
         self.state: Any = State(*(cuda.to_device(np.ascontiguousarray(a, np.float32)) for a in state))
-        self.can_pad = len(state.hp) == 0 or pads(pieces, state.hp[0].tolist())
+        self.can_pad = all(pads(pieces, hp) for hp in kinds_of(state.hp))
         self._uploaders: dict[Any, Uploader] = {}
 
     @property

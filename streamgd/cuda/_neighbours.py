@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ _MOST_CODES: Final = 2**24
 _FAR: Final = 4.0
 _SAMPLE: Final = 1024
 _PORTION: Final = 1 << 11
+_HIGHEST: Final = 1023  # power of two that a float64 has
 
 _INFINITY: Final = np.float32(np.inf)
 _ZERO: Final = np.float32(0.0)
@@ -337,7 +339,8 @@ def _middle_and_unit(values: Floats) -> tuple[Floats, float]:
     with np.errstate(over="ignore"):
         middle = np.where(np.abs(middle) > _FAR * (sample[-1] - sample[0]), middle, 0.0)
         reach = np.maximum(values.max(axis=0) - middle, middle - values.min(axis=0)).max()
-    return middle, float(np.ldexp(1.0, -np.frexp(min(reach, np.finfo(np.float64).max))[1]))
+    exponent = int(np.frexp(min(reach, np.finfo(np.float64).max))[1])
+    return middle, math.ldexp(1.0, min(-exponent, _HIGHEST))
 
 
 def _chunks(p: int) -> tuple[int, int]:

@@ -88,6 +88,7 @@ def make_rows(
         _maker(threads)[min(blocks, -(-m * _WARP // threads)), threads](
             table.rows, table.width, p, *given, np.uint64(seed), c, first, made, at
         )
-        rows[part, table.columns] = made.copy_to_host() / table.unit + table.middle
+        # in float64: a float32 has no room for what is very large or small in the end
+        rows[part, table.columns] = made.copy_to_host().astype(np.float64) / table.unit + table.middle
         picks[part] = at.copy_to_host()
     return rows, picks[:, 0], picks[:, 1]

@@ -340,10 +340,11 @@ class Ratio(Optimizer):
     """Steps that a coordinate of value 0 makes no number of."""
 
     lr: float | schedulers.Scheduler = 0.1
+    least: float = 0.0
     n_slots: ClassVar[int] = 1
 
     def step(self, w, slots, g, x, c):
-        return w - c[0] * g * x / (x * x), (slots[0] + 1.0,)
+        return w - c[0] * g * x / (x * x + self.least), (slots[0] + 1.0,)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -366,6 +367,12 @@ def test_a_rule_that_divides_by_0_has_no_coordinates_to_spare():
         assert (
             check_grid(learners(3, 6, optimizer=Ratio(), seed=6), X, y, w, launch=Launch(lanes, 32)) < CLOSE
         )
+
+
+def test_one_member_of_many_may_divide_by_0():
+    X, y, w = rows(7, 6)
+    models = [learners(1, 6, optimizer=Ratio(least=least), seed=6)[0] for least in (1.0, 0.0, 2.0)]
+    assert check_grid(models, X, y, w, launch=Launch(4, 32)) < CLOSE
 
 
 # -- each member over rows of its own -------------------------------------------------------------

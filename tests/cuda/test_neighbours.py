@@ -218,6 +218,16 @@ def test_rows_are_made_of_the_same_pairs_as_on_the_cpu(p):
             assert np.abs(ours[0] - cpu[0]).max() < 4.0 * SINGLE * reach
 
 
+@pytest.mark.parametrize("size", [-1040, -200, 200, 1020])
+def test_rows_as_small_and_large_as_float64_has_them(size):
+    whole = np.random.default_rng(10).integers(-7, 8, size=(30, 5)).astype(float)
+    values = np.ldexp(whole, size)
+    ours, cpu = made(values, 23, blocks=2, threads=64)
+    assert np.abs(np.ldexp(ours[0], -size) - np.ldexp(cpu[0], -size)).max() < 4.0 * SINGLE * 7.0
+    found, expected = (all_nearest(rows, rows, 3, launch=SMALL)[0] for rows in (values, whole))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_rows_made_depend_on_no_launch():
     values = np.random.default_rng(7).normal(size=(30, 6))
     first, _ = made(values, 23, blocks=1, threads=32)
