@@ -94,7 +94,10 @@ class CuBlas:
     def _call(self, name: str, *args: Any, of_handle: bool = True) -> None:
         status = getattr(self._library, name)(*((self._handle,) if of_handle else ()), *args)
         if status:
-            raise RuntimeError(f"cuBLAS: {name} returned status {status}; without it kernels are our own")
+            raise RuntimeError(
+                f"cuBLAS: {name} returned status {status}: it may not be for this driver; where it is not "
+                "installed, a kernel of streamgd takes its place"
+            )
 
 
 # -- our own ------------------------------------------------------------------------------------

@@ -278,8 +278,8 @@ def fit(
         batches of rows with many features or classes (1.3 to 1.4 times with two), not for 30 features.
         (Files are read ahead in a thread of their own anyway, where there is a second core.)
     dtype
-        What mini-batches are computed in: "float64" (None), or "float32", which is faster where rows are
-        float32 and have many features. See `accumulate` of the learners. A GPU computes in float32.
+        What mini-batches are computed in: "float64" (None), or "float32", as on a GPU, which can do nothing
+        else. On a CPU it is no faster. See `accumulate` of the learners.
     device
         "cuda" computes mini-batches, or "all", on a GPU: see docs/cuda.md. Rows are dense (arrays, frames,
         files of numbers), or lie there already (arrays of PyTorch, CuPy, Numba); the model stays on the
