@@ -34,11 +34,19 @@ def share(work: Callable[[int], None], n: int, threads: int) -> None:
     try:
         take()
     finally:  # after an error or Ctrl-C nothing is left to do, and nobody works on when this returns
-        with lock:
-            todo = iter(())
-        for helper in helpers:
-            helper.cancel()
-        wait(helpers)
+        interrupts = []
+        while True:
+            try:
+                with lock:
+                    todo = iter(())
+                for helper in helpers:
+                    helper.cancel()
+                wait(helpers)
+                break
+            except KeyboardInterrupt as interrupt:  # another one
+                interrupts.append(interrupt)
+        if interrupts:
+            raise interrupts[-1]
     for helper in helpers:
         if not helper.cancelled():
             helper.result()

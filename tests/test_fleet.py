@@ -5,7 +5,12 @@ from __future__ import annotations
 import copy
 import itertools
 import pickle
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,7 +70,19 @@ def learn(learners: list[Any], *rows: Any, **options: Any) -> Any:
 OPTIMIZERS = {case.optimizer: case for case in [*EACH, *COVERING]}
 
 
-@pytest.mark.parametrize("case", OPTIMIZERS.values(), ids=str)
+QUICK = {"SGD", "AdaGrad", "Adam", "Momentum", "NesterovMomentum", "FTRLProximal", "ScheduleFreeSGD", "DoG"}
+QUICK |= {
+    "Normalized",
+    "Coin",
+    "ScInOL1",
+}  # the others have kernels of their own to compile, made in the same way
+
+
+def marked(case: Case) -> Any:
+    return pytest.param(case, marks=[] if case.optimizer in QUICK else pytest.mark.slow, id=str(case))
+
+
+@pytest.mark.parametrize("case", [marked(case) for case in OPTIMIZERS.values()])
 def test_members_are_the_learners_that_they_would_be_alone(case: Case):
     X, y, w, names = samples.dense(160, 5, binary=case.binary, seed=3)
     model = case.ours()
@@ -199,6 +216,47 @@ def test_dicts_with_absent_and_late_features():
     for m, learner in enumerate(learners):
         assert fleet[m].weights == pytest.approx(learner.weights, rel=1e-12)
         assert fleet[m].n_updates == learner.n_updates
+
+
+@pytest.mark.parametrize(
+    ("cls", "y", "w"),
+    [
+        (linear_model.LinearRegression, np.nan, 1.0),
+        (linear_model.LinearRegression, "q", 1.0),
+        (linear_model.LinearRegression, 1.0, -1.0),
+        (linear_model.LogisticRegression, None, 1.0),
+        (linear_model.LogisticRegression, (1, 2), 1.0),
+    ],
+)
+def test_one_sample_is_refused_in_the_words_of_learners(cls: Any, y: Any, w: float):
+    errors = []
+    for learns in (
+        cls().learn_one,
+        cuda.Fleet(cls()).learn_one,
+        partial(cuda.KeyedFleet(cls()).learn_one, 0),
+    ):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            learns({"a": 1.0}, y, w)
+        errors.append((type(caught.value), str(caught.value), caught.value.row))
+    assert errors[1:] == errors[:1] * 2
+
+
+def test_one_sample_is_skipped_where_learners_do():
+    learner = linear_model.LinearRegression(on_invalid="skip")
+    fleet, keyed = cuda.Fleet(learner, {"l2": [0.0, 0.1]}), cuda.KeyedFleet(learner)
+    good = {"a": 1.0}
+    for x, y, w in [
+        (good, 1.0, 1.0), ({"a": np.nan}, 1.0, 1.0), ({"a": "b"}, 1.0, 1.0), (good, np.nan, 1.0),
+        (good, "b", 1.0), (good, 1.0, -1.0), ([1.0], 1.0, 1.0), (good, 2.0, 1.0),
+    ]:  # fmt: skip
+        for one in (learner, fleet, partial(keyed.learn_one, 0)):
+            getattr(one, "learn_one", one)(x, y, w)
+        assert fleet.n_invalid.tolist() == [learner.n_invalid] * 2
+        assert keyed.n_invalid.tolist() == [learner.n_invalid]
+    assert learner.n_invalid == 6
+    assert state(fleet[0]) == state(keyed[0]) == state(learner)
+    keyed.learn_one("new", {"a": np.nan}, 1.0)
+    assert (keyed["new"].n_invalid, keyed.n_samples.tolist()) == (1, [2, 0])
 
 
 def test_predictions_are_those_of_members():
@@ -465,6 +523,77 @@ def test_no_member_is_left_behind_by_an_interrupt(monkeypatch: pytest.MonkeyPatc
     assert fleet.metrics["loss"].tolist() == other.metrics["loss"].tolist()
 
 
+class Watched:
+    """A compiled pass, of which the calls are watched."""
+
+    def __init__(self, kernel: Any, around: Callable[[int, Callable[[], None]], None]) -> None:
+        self.kernel, self.around = kernel, around
+
+    def call(self, *args: Any) -> None:
+        self.around(int(args[-2]), lambda: self.kernel.call(*args))
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, around: Callable[[int, Callable[[], None]], None]) -> None:
+    learn = kernels.learn
+    monkeypatch.setattr(kernels, "learn", lambda *args: Watched(learn(*args), around))
+
+
+def interrupted_passes() -> tuple[cuda.Fleet, cuda.Fleet, tuple[Any, ...]]:
+    """Return a fleet that is to be interrupted, and one that has learned the same rows."""
+    X, y, w, _ = samples.dense(100, 4, binary=True, seed=4)
+    fleet = cuda.Fleet(linear_model.LogisticRegression(), {"optimizer.lr": [0.01, 0.1, 0.2]}, threads=2)
+    other = fleet.clone()
+    other.learn_rows(X, y, w)
+    return fleet, other, (X, y, w)
+
+
+def test_no_member_is_left_behind_by_many_interrupts(monkeypatch: pytest.MonkeyPatch):
+    fleet, other, rows = interrupted_passes()
+    spans = []
+
+    def around(begin: int, call: Callable[[], None]) -> None:
+        call()
+        spans.append(begin)
+        if len(spans) < 6:
+            raise KeyboardInterrupt
+
+    watch(monkeypatch, around)
+    monkeypatch.setattr(kernels, "share", lambda work, n, threads: work(0))
+    with pytest.raises(KeyboardInterrupt):
+        fleet.learn_rows(*rows)
+    assert set(spans) == {0, 1, 2}
+    assert [state(fleet[m]) for m in range(3)] == [state(other[m]) for m in range(3)]
+
+
+def test_an_interrupt_waits_for_what_another_thread_is_at(monkeypatch: pytest.MonkeyPatch):
+    fleet, other, rows = interrupted_passes()
+    begun, second = threading.Event(), threading.Event()
+    at, twice = set(), []
+
+    def around(begin: int, call: Callable[[], None]) -> None:
+        if begin in at:
+            twice.append(begin)
+            second.set()
+        at.add(begin)
+        if not begun.is_set():
+            begun.set()
+            second.wait(0.2)
+        call()
+        at.discard(begin)
+
+    def share(work: Any, n: int, threads: int) -> None:
+        helper.submit(work, 0)
+        begun.wait()
+        raise KeyboardInterrupt
+
+    watch(monkeypatch, around)
+    monkeypatch.setattr(kernels, "share", share)
+    with ThreadPoolExecutor(1) as helper, pytest.raises(KeyboardInterrupt):
+        fleet.learn_rows(*rows)
+    assert twice == []
+    assert [state(fleet[m]) for m in range(3)] == [state(other[m]) for m in range(3)]
+
+
 # -- members come and go -----------------------------------------------------------------------
 
 
@@ -540,6 +669,10 @@ REFUSED = {
     "no list": (LOGISTIC(), {"l2": 0.1}, r"grid\['l2'\] is 0.1; a list of values is needed"),
     "no point": (LOGISTIC(), {"l2": []}, "no point"),
     "a bad value": (LOGISTIC(), {"l2": [-1.0]}, "l2=...*got -1.0"),
+    "a number": (LOGISTIC(), 5, "grid=5; a grid is a dict of lists"),
+    "a word": (LOGISTIC(), "l2", "grid has 'l'; a grid is a dict of lists"),
+    "numbers": (LOGISTIC(), [0.1, 0.2], "grid has 0.1; .* or a list of dicts"),
+    "no name": (LOGISTIC(), {1: [0.1]}, "grid has {1: 0.1}; a grid is a dict of lists"),
     "labels": (LOGISTIC(), {"labels": [(0, 1)]}, "'labels' is the same for all members"),
     "classes": (
         LOGISTIC(),
@@ -573,6 +706,12 @@ def test_what_is_refused_later():
         cuda.Fleet(LINEAR(), device="gpu")
     with pytest.raises(ValueError, match="dtype='float16' on 'cpu'"):
         cuda.Fleet(LINEAR(), dtype="float16")
+    for threads in (0, -1, 1.5, "2"):
+        with pytest.raises(ValueError, match=f"threads={threads!r}: it must be an int of at least 1"):
+            cuda.KeyedFleet(LINEAR(), threads=threads)
+    for m in ("a", 1.0, slice(2)):
+        with pytest.raises(TypeError, match=re.escape(f"member {m!r}: members are numbered, from 0 to 0")):
+            _ = cuda.Fleet(LINEAR())[m]
     with pytest.raises(AttributeError, match="has no attribute 'Fleets'"):
         _ = cuda.Fleets
     fleet = cuda.Fleet(LOGISTIC(labels=("a", "b")))
@@ -596,6 +735,12 @@ def test_what_is_refused_later():
         keyed.learn_rows(["x"], [[1.0], [2.0]], [0, 1])
     with pytest.raises(ValueError, match="row 1 has nan, which is no key"):
         keyed.learn_rows([1.0, np.nan], [[1.0], [2.0]], [0, 1])
+    with pytest.raises(ValueError, match="row 1 has <NA>, which is no key"):
+        keyed.learn_rows(["x", pd.NA], [[1.0], [2.0]], [0, 1])
+    for missing in (None, np.nan, pd.NA):
+        with pytest.raises(ValueError, match=f"{missing!r} is no key"):
+            keyed[missing] = LOGISTIC()
+    assert len(keyed) == 0
     with pytest.raises(TypeError, match="unhashable"):
         keyed.learn_rows([["x"], ["y"]], [[1.0], [2.0]], [0, 1])
     with pytest.raises(KeyError):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from single_models import (
     ADAM,
     CLOSE,
+    EACH,
     LINEAR,
     LOGISTIC,
     MODELS,
@@ -59,7 +60,7 @@ def steps(model: Any, X: Any, y: Any, w: Any = None, **more: Any) -> tuple[Any, 
 # -- against float64 ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EACH)
 def test_one_step_agrees_with_float64(name: str) -> None:
     number = list(MODELS).index(name)
     n = int(np.random.default_rng(number).choice([64, 257, 1000, 4096]))
@@ -85,7 +86,7 @@ def some(model: Any, n: int, seed: int) -> tuple[NDArray[np.float32], NDArray[An
     return X, np.maximum(z, 0.0) if model.loss.lowest == 0 else z
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EACH)
 def test_losses_agree_after_200_steps(name: str) -> None:
     one, other = MODELS[name].clone(), MODELS[name].clone()
     X, y = some(one, 5000, 1)

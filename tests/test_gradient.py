@@ -7,6 +7,8 @@ import itertools
 import pickle
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from cases import COVERING, EACH, Case
 from numpy.typing import NDArray
 
 import streamgd
-from streamgd import _gradient, linear_model, optim
+from streamgd import _gradient, _threads, linear_model, optim
 from streamgd._rows import SparseRows
 from streamgd.optim.base import Optimizer
 from streamgd.optim.schedulers import Exponential, ReduceLROnPlateau
@@ -448,6 +450,26 @@ def test_an_error_or_interrupt_in_a_thread_ends_all_of_them() -> None:
     assert len(done) == n  # nobody works on
     _gradient.share(done.append, 100, 3)
     assert sorted(done[n:]) == list(range(100))
+
+
+def test_an_interrupt_while_threads_are_waited_for_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work, interrupts, wait = set(), iter([KeyboardInterrupt, KeyboardInterrupt]), _threads.wait
+
+    def interrupted(helpers: Any) -> Any:
+        for interrupt in interrupts:
+            raise interrupt
+        return wait(helpers)
+
+    def work(k: int) -> None:
+        at_work.add(k)
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.2)
+        at_work.discard(k)
+
+    monkeypatch.setattr(_threads, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _threads.share(work, 100, 3)
+    assert not at_work
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are not forked there")

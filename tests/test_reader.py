@@ -188,7 +188,7 @@ def follow(model: Any, reference: naive.Linear, x: dict[Any, float], y: bool) ->
 def test_each_value_lands_in_its_slot(stream: Any, rule: str, native: bool) -> None:
     model, reference = build(rule, native), CASES[rule].naive()
     rng = random.Random(1)
-    for i, x in zip(range(500), stream(rng), strict=False):
+    for i, x in zip(range(250), stream(rng), strict=False):  # keys are taken over at 32, 96 and 224
         follow(model, reference, x, rng.random() < 0.5)
         del x
         if i % 100 == 0:

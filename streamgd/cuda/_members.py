@@ -61,6 +61,8 @@ class Members(ABC):
     def __init__(
         self, model: Any, settings: list[Setting], room: int, device: Device, dtype: Any, threads: int
     ) -> None:
+        if type(threads) is not int or threads < 1:
+            raise ValueError(f"threads={threads!r}: it must be an int of at least 1")
         self._device: Device = _known(device)
         self._dtype = np.dtype(dtype or _DTYPES[device][0])
         if self._dtype not in _DTYPES[device]:
@@ -336,6 +338,20 @@ class Members(ABC):
                 )
         return z
 
+    def _learn_dict(self, x: Any, y: Any, w: Any, keys: Any = None) -> None:
+        """Let members learn one sample, or skip it; an error says nothing of rows, as that of a learner."""
+        target = np.empty(1, dtype=object)  # a label of whatever kind, as it is
+        target[0] = y
+        try:
+            names, values = self._model._read(x)
+            self._learn([values], target, w, names, keys, outputs=False)
+        except InvalidRow as error:  # so bad that there was no pass, which would have skipped it
+            if self._model.on_invalid == "raise":
+                raise type(error)(str(error).removeprefix("row 0: ")) from None
+            with self._lock:
+                members = self._members_of(keys and _keys(keys, 1), learns=True)
+                self._outcome.skipped[slice(None) if members is None else members] += 1
+
     def _raw(self, X: Any, columns: Columns, keys: Any = None) -> Floats:
         """Return raw outputs of rows; features that are not known are left out."""
         model = self._model
@@ -507,9 +523,18 @@ def _keys(column: Any, n: int) -> Keys:
         keys = keys.tolist()
     numbers = {key: k for k, key in enumerate(dict.fromkeys(keys))}
     for key in numbers:
-        if key is None or key != key:  # a new member in each call
-            raise ValueError(f"keys: row {keys.index(key)} has {key!r}, which is no key")
+        if is_missing(key):
+            row = next(i for i, one in enumerate(keys) if one is key)
+            raise ValueError(f"keys: row {row} has {key!r}, which is no key")
     return Keys(list(numbers), np.fromiter(map(numbers.__getitem__, keys), dtype=np.int64, count=n))
+
+
+def is_missing(key: Hashable) -> bool:
+    """Tell whether a key is None or not equal to itself: a new member in each call."""
+    try:
+        return key is None or bool(key != key)
+    except TypeError:  # pandas.NA
+        return True
 
 
 def _grouped(members: Words, n: int) -> tuple[Words, Words, Words]:

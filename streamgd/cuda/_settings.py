@@ -13,6 +13,8 @@ from streamgd.optim.base import Initializer, Loss, Monitored, Optimizer, Schedul
 
 Params = Mapping[str, Any]
 
+_GRIDS = 'a grid is a dict of lists, {"optimizer.lr": [0.01, 0.1]}, or a list of dicts, one for each member'
+
 
 class Setting(NamedTuple):
     """The parameters of one member, and what kernels and tables are made from."""
@@ -72,16 +74,20 @@ def of_grid(model: Any, grid: Params | Sequence[Params] | None) -> list[Setting]
     """Return the settings of a grid: the product of a dict's values, or each of a list of dicts."""
     check(model)
     if grid is None:
-        points: Iterable[dict[str, Any]] = [{}]
+        points: Iterable[Params] = [{}]
     elif isinstance(grid, Mapping):
         for name, values in grid.items():
             if isinstance(values, str) or not isinstance(values, Iterable):
                 raise TypeError(f"grid[{name!r}] is {values!r}; a list of values is needed, even of one")
         points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    elif isinstance(grid, Iterable):
+        points = grid
     else:
-        points = [dict(point) for point in grid]
+        raise TypeError(f"grid={grid!r}; {_GRIDS}")
     made = []
     for params in points:
+        if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+            raise TypeError(f"grid has {params!r}; {_GRIDS}")
         changes = _changes(model, params)
         changed = model.clone(changes)
         check(changed)

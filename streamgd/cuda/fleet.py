@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from streamgd.kernels.fleet import Outcome, State
 
 from . import _settings
-from ._members import Columns, Device, Floats, Keys, Members, Words, rows_of
+from ._members import Columns, Device, Floats, Keys, Members, Words, is_missing, rows_of
 from ._tables import Tables
 
 __all__ = ["Fleet", "KeyedFleet"]
@@ -132,9 +133,13 @@ class Fleet(Members):
         self._tables = Tables(self._model, self._settings)
 
     def _place(self, m: int) -> int:
-        if not -len(self) <= m < len(self):
-            raise IndexError(f"member {m} of {len(self)}")
-        return m % len(self)
+        try:
+            place = operator.index(m)
+        except TypeError:
+            raise TypeError(f"member {m!r}: members are numbered, from 0 to {len(self) - 1}") from None
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"member {place} of {len(self)}")
+        return place % len(self)
 
     def params(self, m: int) -> dict[str, Any]:
         """Return what the grid says of a member, or how it differs from the first of a list of learners."""
@@ -201,8 +206,7 @@ class Fleet(Members):
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Let every member learn one sample; absent features are 0. Rows in arrays are faster by far."""
-        names, values = self._model._read(x)
-        self._learn([values], [y], w, names, outputs=False)
+        self._learn_dict(x, y, w)
 
     def predict_many(self, X: Any, *, columns: Columns = None) -> Any:
         """Return predictions of rows by all members ``(n, M)``: labels or numbers.
@@ -280,6 +284,8 @@ class KeyedFleet(Members):
 
     def __setitem__(self, key: Hashable, learner: Any) -> None:
         """Take in what a learner with the fleet's parameters has learned, for a key; metrics begin anew."""
+        if is_missing(key):
+            raise ValueError(f"{key!r} is no key")
         _settings.check(learner)
         setting = _settings.of_learner(learner, self._model, f"the learner for {key!r}")
         if setting.changes:
@@ -374,8 +380,7 @@ class KeyedFleet(Members):
 
     def learn_one(self, key: Hashable, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Let a key's member learn one sample; absent features are 0. Rows in arrays are faster by far."""
-        names, values = self._model._read(x)
-        self._learn([values], [y], w, names, [key], outputs=False)
+        self._learn_dict(x, y, w, [key])
 
     def predict_many(self, keys: Any, X: Any, *, columns: Columns = None) -> NDArray[Any]:
         """Return predictions of rows ``(n,)`` by their keys' members; a key not met by a fresh learner."""

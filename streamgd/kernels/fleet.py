@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -430,17 +432,24 @@ def _pass(
     if z is not None:
         z[:], out = np.nan, z
     near = max(16, _NEAR // max(1, X.shape[1]))
+    n = len(bounds) - 1
+    turns = [Lock() for _ in range(n)]
 
     def work(k: int) -> None:
-        kernel.call(
-            *held, table, clock.first, clock.step, X.reshape(-1), y, h, starts, members, near, skip, reached,
-            *outcome, out, bounds[k], bounds[k + 1],
-        )  # fmt: skip
+        with turns[k]:
+            kernel.call(
+                *held, table, clock.first, clock.step, X.reshape(-1), y, h, starts, members, near, skip,
+                reached, *outcome, out, bounds[k], bounds[k + 1],
+            )  # fmt: skip
 
     try:
-        share(work, len(bounds) - 1, threads)
+        share(work, n, threads)
     except BaseException:
-        # Ctrl-C: no member may be left behind the others. Those that are done do nothing again.
-        for k in range(len(bounds) - 1):
-            work(k)
+        # Ctrl-C: no member may be left behind the others. Those that are done do nothing again, those that
+        # another thread is at are waited for, and pressing it once more does not help.
+        k = 0
+        while k < n:
+            with suppress(KeyboardInterrupt):
+                work(k)
+                k += 1
         raise
