@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._threads import share
 from ._backend import IS_SIMULATED, cuda
 
 # Of a chunk: 0.6 ms on a bus of 55 GB/s, beside which a launch is short (10 us).
@@ -49,7 +49,6 @@ class Uploader:
         self._stream = _copy_stream()
         self._slots = _Slot(), _Slot()
         self._at = 1
-        self._fillers = ThreadPoolExecutor(_FILLERS, thread_name_prefix="streamgd upload")
 
     def upload(self, X: NDArray[Any]) -> Any:
         """Begin a chunk: copy rows ``(n, n_columns)``, and return them as they will lie there, ``(n * p,)``.
@@ -103,14 +102,12 @@ class Uploader:
     def _fill(self, to: NDArray[Any], values: NDArray[Any]) -> None:
         """Copy and convert, in several threads where it is much: NumPy lets go of its lock meanwhile."""
         step = max(1, -(-len(values) // min(_FILLERS, max(1, to.nbytes // _SHARE))))
-        shares = [slice(lo, lo + step) for lo in range(step, len(values), step)]
-        others = [self._fillers.submit(_copy, to[share], values[share]) for share in shares]
-        try:
-            _copy(to[:step], values[:step])
-        finally:
-            wait(others)  # after Ctrl-C too nobody writes into this memory any more
-        for other in others:
-            other.result()
+
+        def fill(k: int) -> None:
+            rows = slice(k * step, (k + 1) * step)
+            _copy(to[rows], values[rows])
+
+        share(fill, -(-len(values) // step), _FILLERS)
 
 
 def _copy_stream() -> Any:
