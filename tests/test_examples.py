@@ -14,6 +14,10 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 # Patterns that the output has, in this order.
 SHOWS = {
+    "gpu": [
+        r"65 updates, accuracy 87\.\d%",
+        r"66 updates, one of them from a dict",
+    ],
     "fleet": [
         r"64 members, losses from 0\.3\d+ to 2\.\d+",
         r"best: \{'optimizer\.lr': 0\.96\d+, 'l2': 0\.0\}",

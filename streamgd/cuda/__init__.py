@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._errors import CudaUnavailable, is_available
+from ._errors import CudaUnavailable, is_available, require
 
 if TYPE_CHECKING:
     from .fleet import Fleet as Fleet
     from .fleet import KeyedFleet as KeyedFleet
 
-__all__ = ["CudaUnavailable", "Fleet", "KeyedFleet", "is_available"]
+__all__ = ["CudaUnavailable", "Fleet", "KeyedFleet", "is_available", "require"]
 
 
 def __getattr__(name: str) -> Any:
