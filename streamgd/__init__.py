@@ -6,13 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import evaluate, imblearn, linear_model, optim, preprocessing, stream, training
+    from . import cuda, evaluate, imblearn, linear_model, optim, preprocessing, stream, training
     from ._save import load, save
     from .training import fit
 
 __version__ = "0.1.0"
 __all__ = [
     "__version__",
+    "cuda",
     "evaluate",
     "fit",
     "imblearn",

@@ -25,8 +25,8 @@ def without_numba_cuda(code: str) -> str:
     return run.stdout
 
 
-def test_importing_the_package_imports_no_cuda():
-    code = "import streamgd.cuda, sys; print([m for m in ('numba.cuda', 'cuda') if m in sys.modules])"
+def test_the_package_has_its_part_for_gpus_and_imports_no_cuda():
+    code = "import streamgd, sys; streamgd.cuda.Fleet; print([m for m in ('numba.cuda', 'cuda') if m in sys.modules])"
     assert without_numba_cuda(code) == "[]\n"
 
 
