@@ -26,7 +26,11 @@ def without_numba_cuda(code: str) -> str:
 
 
 def test_the_package_has_its_part_for_gpus_and_imports_no_cuda():
-    code = "import streamgd, sys; streamgd.cuda.Fleet; print([m for m in ('numba.cuda', 'cuda') if m in sys.modules])"
+    code = (
+        "import streamgd, sys\n"
+        "streamgd.cuda.Fleet\n"
+        "print([m for m in ('numba.cuda', 'cuda') if m in sys.modules])"
+    )
     assert without_numba_cuda(code) == "[]\n"
 
 
