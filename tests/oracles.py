@@ -28,7 +28,7 @@ numbers (rates, losses, derivatives, predictions, weights), relative to those th
 held against their own formulas, written down a second time in plain Python, as well. Where that is the only
 line, the reason stands in place of a version. Vowpal Wabbit computes in float32.
 
-`pytest --write-parity` writes this page.
+`pytest --write-parity -m ''` writes this page.
 """
 
 

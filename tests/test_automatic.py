@@ -169,7 +169,10 @@ CASES = {
     "Huber": (losses.Huber(0.5), naive.Huber(0.5), True),
     "Poisson": (losses.Poisson(), naive.Poisson(), False),
 }
-every_case = pytest.mark.parametrize("loss", CASES)
+LONG = {"Hinge", "Huber"}  # kernels of their own to compile, made in the same way
+every_case = pytest.mark.parametrize(
+    "loss", [pytest.param(loss, marks=[pytest.mark.slow] if loss in LONG else []) for loss in CASES]
+)
 every_kind = pytest.mark.parametrize("kind", ["auto", "bank"])
 
 

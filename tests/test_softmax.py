@@ -189,7 +189,16 @@ RIVERS = [
 ]
 
 
-@pytest.mark.parametrize("case", RIVERS, ids=str)
+LONG = {"NesterovMomentum", "AdaDelta", "RMSProp"}  # kernels of their own to compile, made in the same way
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[pytest.mark.slow] if case.optimizer in LONG else [], id=str(case))
+        for case in RIVERS
+    ],
+)
 def test_weights_and_probabilities_are_rivers(case):
     """Dense rows of real classes, then dicts with absent and late features; both with late classes."""
     scaler, real = preprocessing.StandardScaler(), []
