@@ -84,7 +84,7 @@ def test_readme_names_every_piece():
 
 
 def test_parity_of_every_piece_is_on_its_page():
-    """`pytest --write-parity -m ''` writes it. A line without a version has the reason why there is no oracle."""
+    """`pytest --write-parity -m ''` writes it. A line without a version says why there is no oracle."""
     page = oracles.PAGE.read_text()
     assert page.startswith(oracles.HEAD)
     for family, names in oracles.pieces().items():
