@@ -450,12 +450,13 @@ class Gradient:
             state = self._state_of(self._slots, self._same)
             c = model._control
             position = (model.n_updates - int(c[f.RATES_START])) * int(c[f.RATE_STEP])
-            rates = model._rates[..., position : position + 1, :]
-            rates = np.ascontiguousarray(rates if sums.ndim == 2 else rates[0])
+            rates = model._rates if sums.ndim == 2 else model._rates[0]
+            if self._precision is SINGLE:  # of a table only the rate of this step is rounded
+                rates, position = np.ascontiguousarray(rates[..., position : position + 1, :]), 0
             scalars, rates = self._rounded(model._scalars, rates)
             step = self._compiled(model._kernels.step, model._pieces)
             hyper = self._hyper(model._rule_hp)
-            status = step(hyper, *model._flat(state), scalars, sums, self._n_rows, rates, 0)
+            status = step(hyper, *model._flat(state), scalars, sums, self._n_rows, rates, position)
             if status != f.OK:
                 raise overflow(self._precision.limit)
             if scalars is not model._scalars:
