@@ -58,3 +58,17 @@ def sparse(
 def without_addresses(value: object) -> str:
     """Name a test's parameter, alike in every process."""
     return re.sub(" at 0x[0-9a-f]+", "", str(value))
+
+
+def learned(model: Any) -> list[bytes]:
+    """All that a model has learned, to the bit."""
+    n = len(model._features)
+    arrays = (model._weights[:n], model._slots[:, :n], model._charged[:n], model._scalars)
+    return [array.tobytes() for array in arrays] + [repr(list(model._features.names)).encode()]
+
+
+def compressed(X: NDArray[Any]) -> SparseRows:
+    """All that is not 0 of a matrix."""
+    present = X != 0
+    starts = np.cumsum([0, *present.sum(axis=1)])
+    return SparseRows(X[present].astype(float), np.nonzero(present)[1], starts, X.shape[1])

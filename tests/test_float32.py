@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from samples import compressed, learned
 from single_models import (
     ADAM,
     CLOSE,
@@ -29,22 +30,9 @@ from single_models import (
 
 import streamgd
 from streamgd import _gradient, optim
-from streamgd._rows import SparseRows
 from streamgd.imblearn import ReservoirSMOTE
 from streamgd.kernels.pieces import PENALTY, PENALTY_2, SAMPLES, T
 from streamgd.optim import penalties
-
-
-def learned(model: Any) -> list[bytes]:
-    n = len(model._features)
-    arrays = (model._weights[:n], model._slots[:, :n], model._charged[:n], model._scalars)
-    return [array.tobytes() for array in arrays] + [repr(list(model._features.names)).encode()]
-
-
-def sparse(X: NDArray[Any]) -> SparseRows:
-    present = X != 0
-    starts = np.cumsum([0, *present.sum(axis=1)])
-    return SparseRows(X[present].astype(float), np.nonzero(present)[1], starts, X.shape[1])
 
 
 def steps(model: Any, X: Any, y: Any, w: Any = None, **more: Any) -> tuple[Any, Any]:
@@ -182,7 +170,7 @@ def test_threads_and_parts_change_no_bit(name: str, kind: str) -> None:
     fresh = MODELS[name]
     X, y = some(fresh, 5 * BLOCK + 23, 3)
     w = np.random.default_rng(0).choice([0.0, 0.5, 1.0], size=len(X))
-    given: Any = {"float32": X, "float64": X.astype(np.float64), "sparse": sparse(X)}[kind]
+    given: Any = {"float32": X, "float64": X.astype(np.float64), "sparse": compressed(X)}[kind]
     one, threaded, parted, single = (fresh.clone() for _ in range(4))
     for _ in range(3):
         one._learn_made_many(given, y, w, None, dtype="float32")
@@ -191,7 +179,9 @@ def test_threads_and_parts_change_no_bit(name: str, kind: str) -> None:
         gradient = parted.accumulate("float32")
         for lo, hi in ((0, BLOCK), (BLOCK, 4 * BLOCK), (4 * BLOCK, len(X))):
             part = X[lo:hi]
-            gradient.add(sparse(part) if kind == "sparse" else given[lo:hi], y[lo:hi], w[lo:hi], threads=2)
+            gradient.add(
+                compressed(part) if kind == "sparse" else given[lo:hi], y[lo:hi], w[lo:hi], threads=2
+            )
         gradient.step()
     assert learned(one) == learned(threaded) == learned(parted)
     if kind == "float64":  # rounded as they are read

@@ -17,6 +17,7 @@ import pytest
 import samples
 from cases import COVERING, EACH, Case
 from numpy.typing import NDArray
+from samples import compressed, learned
 
 import streamgd
 from streamgd import _gradient, _threads, linear_model, optim
@@ -56,20 +57,6 @@ CASES = [
 FEW = [case for case in CASES if str(case) in ("Squared-AdaGrad-l1-l2", "Log-Newton", "Softmax-Adam-l1-l2")]
 
 
-def learned(model: Any) -> list[bytes]:
-    """All that a model has learned, to the bit."""
-    n = len(model._features)
-    arrays = (model._weights[:n], model._slots[:, :n], model._charged[:n], model._scalars)
-    return [array.tobytes() for array in arrays] + [repr(list(model._features.names)).encode()]
-
-
-def sparse(X: NDArray[Any]) -> SparseRows:
-    """All that is not 0 of a matrix."""
-    present = X != 0
-    starts = np.cumsum([0, *present.sum(axis=1)])
-    return SparseRows(X[present].astype(float), np.nonzero(present)[1], starts, X.shape[1])
-
-
 def three_labels(X: NDArray[Any]) -> NDArray[Any]:
     return np.array(["a", "b", "c"])[np.digitize(X[:, 0], [-0.2, 0.4])]
 
@@ -79,7 +66,7 @@ def rows(case: Case, kind: str, n: int = ROWS, p: int = 6) -> tuple[Any, NDArray
     y = three_labels(data.X) if isinstance(case, Softmax) else data.y
     X = data.X.astype(np.float32) if kind == "float32" else data.X
     if kind == "sparse":
-        return sparse(np.where(np.random.default_rng(0).random(X.shape) < 0.5, 0.0, X)), y, data.w
+        return compressed(np.where(np.random.default_rng(0).random(X.shape) < 0.5, 0.0, X)), y, data.w
     return X, y, data.w
 
 
@@ -188,7 +175,7 @@ def test_full_batch_descent_follows_its_closed_form(way: str) -> None:
     n, lr = (data.w > 0).sum(), 0.05  # the mean is over rows with a weight
     A, b = A / n, b / n
     model = linear_model.LinearRegression(optim.SGD(lr), intercept_lr=0.0)
-    given = {"float32": X.astype(np.float32), "sparse": sparse(X)}.get(way, X)
+    given = {"float32": X.astype(np.float32), "sparse": compressed(X)}.get(way, X)
     for k in range(1, 201):
         if way == "parts":
             gradient = model.accumulate()
@@ -243,10 +230,10 @@ def test_features_and_labels_may_turn_up_in_later_parts(case: Case) -> None:
     gradient = parted.accumulate()
     for _ in range(2):
         for part, known in parts:
-            z = gradient.add(sparse(X[part, :known]), y[part], w[part])
+            z = gradient.add(compressed(X[part, :known]), y[part], w[part])
         fresh = not whole.n_updates
         assert len(parted.weights) == 0 or not fresh
-        np.testing.assert_array_equal(z, whole.predict_learn_many(sparse(X), y, w)[80:])
+        np.testing.assert_array_equal(z, whole.predict_learn_many(compressed(X), y, w)[80:])
         gradient.step()
         assert learned(parted) == learned(whole)
     if isinstance(case, Softmax):
