@@ -95,6 +95,13 @@ def add_over_warp(x, first, end):
     return x
 
 
+def tally_row(status, h, row, count, skipped, refused):
+    """Count a row of weight ``h``, or that it is skipped, and keep it if it is the first that is refused."""
+    if status == f.OK:
+        return count + (int32(1) if h != 0.0 else int32(0)), skipped, refused
+    return count, skipped + int32(1), min(refused, row * CODES - status)
+
+
 def leave_counts(info, turn, skip, count, skipped, refused):
     """Add up a warp's counts of rows, and keep the first row that is refused. Integers: any order will do."""
     step = 1
@@ -130,7 +137,7 @@ def near_body(pieces: Pieces, how: Plan) -> Callable[..., Any]:
     load, take_own = jit(access.LOAD[pieces.optimizer.n_slots]), jit(access.TAKE[pieces.n_own])
     average_slot, nan = max(0, pieces.n_slots - 1), math.nan
     clip_at = pieces.hyper_starts[-1]
-    add, leave = jit(add_over_warp), jit(leave_counts)
+    add, tally, leave = jit(add_over_warp), jit(tally_row), jit(leave_counts)
     p, lanes, chunks, width, rows, threads, wide = how
     values, sums_at_once = how.values, 3 if ahead_too else 2
     n_ahead, row_values = values if ahead_too else 1, rows * values
@@ -241,13 +248,8 @@ def near_body(pieces: Pieces, how: Plan) -> Callable[..., Any]:
                     q_ahead = ahead[k] + bias_ahead if ahead_too else q
                     status, g = slope(hp, clip, size[k], float32(y[row]), h, q, q_ahead)
                     if lane == 0:
-                        if status == f.OK:
-                            count += int32(1) if h != 0.0 else int32(0)
-                        else:
-                            skipped += int32(1)
-                            refused = min(refused, (base + row) * CODES - status)
-                            q = nan
-                        z[row] = q
+                        count, skipped, refused = tally(status, h, base + row, count, skipped, refused)
+                        z[row] = q if status == f.OK else nan
                         total_bias += g
                     if g != 0.0:  # of a row that is refused, not all values are numbers
                         for v in range(values):
@@ -300,7 +302,7 @@ def far_body(pieces: Pieces, how: Plan) -> Callable[..., Any]:
     load, take_own = jit(access.LOAD[pieces.optimizer.n_slots]), jit(access.TAKE[pieces.n_own])
     average_slot, nan = max(0, pieces.n_slots - 1), math.nan
     clip_at = pieces.hyper_starts[-1]
-    total_of, leave = jit(over_block(how.threads)), jit(leave_counts)
+    total_of, tally, leave = jit(over_block(how.threads)), jit(tally_row), jit(leave_counts)
     p, threads = how.columns, how.threads
 
     def gradient(hp, weights, slots, charged, scalars, turn, X, y, w, z, skip, base, first, n, parts, info):
@@ -336,13 +338,8 @@ def far_body(pieces: Pieces, how: Plan) -> Callable[..., Any]:
             h = float32(w[row * w_step])
             status, g = slope(hp, hp[clip_at], size, float32(y[row]), h, q, q_ahead)
             if thread == 0:
-                if status == f.OK:
-                    count += int32(1) if h != 0.0 else int32(0)
-                else:
-                    skipped += int32(1)
-                    refused = min(refused, (base + row) * CODES - status)
-                    q = nan
-                z[row] = q
+                count, skipped, refused = tally(status, h, base + row, count, skipped, refused)
+                z[row] = q if status == f.OK else nan
                 total_bias += g
             if g != 0.0:
                 for j in range(thread, p, threads):

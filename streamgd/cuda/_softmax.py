@@ -29,7 +29,17 @@ from streamgd.kernels.softmax import all_but
 from . import _gemm, _linear
 from ._backend import FULL_WARP, cuda, float32, int32, int64, kernel, load4
 from ._engine import Outcome, Singles, outcome_of
-from ._linear import CODES, COUNT, N_INFO, NOTHING_REFUSED, REFUSED, WARP, Plan, add_over_warp, leave_counts
+from ._linear import (
+    COUNT,
+    N_INFO,
+    NOTHING_REFUSED,
+    REFUSED,
+    WARP,
+    Plan,
+    add_over_warp,
+    leave_counts,
+    tally_row,
+)
 
 MOST_CLASSES = 16  # of one kernel
 # Sums that a thread of it has registers for: of rows read 4 values at once, or one by one; less where
@@ -129,7 +139,7 @@ def sums_body(how: Plan, known: int, ahead_too: bool) -> Callable[..., Any]:
     of classes. There were ``base`` rows before ``X``.
     """
     jit = single_jitable
-    add, leave = jit(add_over_warp), jit(leave_counts)
+    add, tally, leave = jit(add_over_warp), jit(tally_row), jit(leave_counts)
     judge_row, others = single_inlined(judge), single_inlined(all_but)
     p, lanes, chunks, width, rows, threads, _ = how
     values, warps, groups = how.values, threads // WARP, threads // lanes
@@ -222,11 +232,7 @@ def sums_body(how: Plan, known: int, ahead_too: bool) -> Callable[..., Any]:
                         length[r], float32(y[i]), h, bound, bound_ahead, factors[label], clip
                     )
                     if lane == 0:
-                        if status == f.OK:
-                            count += int32(1) if h != 0.0 else int32(0)
-                        else:
-                            skipped += int32(1)
-                            refused = min(refused, (base + i) * CODES - status)
+                        count, skipped, refused = tally(status, h, base + i, count, skipped, refused)
                     for k in range(known):
                         if lane == k % lanes:
                             z[i * known + k] = out[first + k] if status == f.OK else nan
@@ -327,7 +333,8 @@ def derivatives_body(ahead_too: bool) -> Callable[..., Any]:
     taken ahead, ``d`` has rows times those weights. A table has ``size`` numbers, the biases first.
     """
     jit = single_jitable
-    add, leave, highest = jit(add_over_warp), jit(leave_counts), jit(first_highest)
+    add, tally, leave = jit(add_over_warp), jit(tally_row), jit(leave_counts)
+    highest = jit(first_highest)
     judge_row, others = jit(judge), jit(all_but)
     unseen, nan = -math.inf, math.nan
 
@@ -364,11 +371,7 @@ def derivatives_body(ahead_too: bool) -> Callable[..., Any]:
             h = float32(w[i * w_step])
             status, steepest = judge_row(lengths[i], y[i], h, bound, bound_ahead, factors[label], clip)
             if lane == 0:
-                if status == f.OK:
-                    count += int32(1) if h != 0.0 else int32(0)
-                else:
-                    skipped += int32(1)
-                    refused = min(refused, (base + i) * CODES - status)
+                count, skipped, refused = tally(status, h, base + i, count, skipped, refused)
             rest = 0.0
             for k in range(lane, known, WARP):
                 if status != f.OK:
